@@ -1,0 +1,184 @@
+/*
+ * append.c -- append and prepend: a new entry made of the old one and more.
+ *
+ * The old value is read, the new one written, and it is linked only if the old entry is still the
+ * same; otherwise it is done again.  After a few rounds the request is put off (AGAIN), so that
+ * writers in each other's way do not hold up a worker.
+ */
+#include "inner.h"
+
+#define ROUNDS 8
+#define SPANS 64
+
+/* What was there when we looked. */
+struct old_value {
+    struct store_view view;
+    struct put_same same;
+    char small[STORE_SMALL_BYTES_MAX];
+};
+
+static enum store_outcome
+look(struct store_thread *t, struct store_key key, struct old_value *old)
+{
+    struct index *ix = &t->store->index;
+    struct item *it;
+    int slots_delta = 0;
+    struct index_hold h = index_lock(ix, key.hash);
+    slot_word *slot = link_find_live(t, &h, key, &it, &old->view.gone, &slots_delta);
+    if (slot) {
+        old->same = (struct put_same){location_of(t->store, it), h.control};
+        old->view.client_flags = item_client_flags(it);
+        old->view.value_bytes = item_value_bytes(it);
+        old->view.value = item_value(it);
+        old->view.serial = 0;
+        if (item_kind(it) & ITEM_PIECES) {
+            struct item_pieces p = item_pieces(it);
+            old->view.value = NULL;
+            old->view.value_bytes = p.value_bytes;
+            old->view.serial = p.serial;
+        } else if (item_is_small(it)) {
+            memcpy(old->small, item_value(it), item_value_bytes(it));
+            old->view.value = old->small;
+        }
+    }
+    index_unlock(ix, &h, slots_delta != 0);
+    link_settle(t, slots_delta);
+    return slot ? STORE_OK : STORE_MISS;
+}
+
+static enum store_outcome
+upload_bytes(struct store_thread *t, struct store_upload *u, const char *from, size_t n)
+{
+    while (n) {
+        char *at;
+        size_t room;
+        enum store_outcome outcome = store_upload_room(t, u, &at, &room);
+        if (outcome != STORE_OK)
+            return outcome;
+        CHECK(room > 0);
+        size_t now = room < n ? room : n;
+        memcpy(at, from, now);
+        store_upload_filled(t, u, now);
+        from += now;
+        n -= now;
+    }
+    return STORE_OK;
+}
+
+/* The bytes of a view, in pieces or not.  MISS: some are gone. */
+static enum store_outcome
+upload_view(struct store_thread *t, struct store_upload *u, const struct store_view *v)
+{
+    if (!v->serial)
+        return upload_bytes(t, u, v->value, v->value_bytes);
+    for (uint64_t at = 0, n; at < v->value_bytes; at += n) {
+        struct iovec spans[SPANS];
+        unsigned count = store_spans(t, v->serial, v->value_bytes, at, UINT64_MAX, spans, SPANS, &n);
+        if (count == 0)
+            return STORE_MISS;
+        for (unsigned i = 0; i < count; i++) {
+            enum store_outcome outcome = upload_bytes(t, u, spans[i].iov_base, spans[i].iov_len);
+            if (outcome != STORE_OK)
+                return outcome;
+        }
+    }
+    return STORE_OK;
+}
+
+/* What the client sent: in one run, or an upload of its own. */
+static struct store_view
+added_view(const struct store_put *put)
+{
+    struct store_view v = {.value = put->value.at, .value_bytes = put->value.len};
+    if (put->upload) {
+        struct item_pieces p = large_pieces(put->upload);
+        v = (struct store_view){.value_bytes = p.value_bytes, .serial = p.serial};
+    }
+    return v;
+}
+
+static enum store_outcome
+join_large(struct store_thread *t, const struct store_put *put, const struct old_value *old,
+           const struct store_view *added, uint64_t *out_cas)
+{
+    struct store_upload *u;
+    uint64_t total = old->view.value_bytes + added->value_bytes;
+    enum store_outcome outcome = large_open_brief(t, total, &u);
+    if (outcome != STORE_OK)
+        return outcome;
+    const struct store_view *parts[2] = {&old->view, added};
+    if (put->mode == STORE_PREPEND) {
+        parts[0] = added;
+        parts[1] = &old->view;
+    }
+    for (unsigned i = 0; i < 2 && outcome == STORE_OK; i++) {
+        outcome = upload_view(t, u, parts[i]);
+        if (outcome == STORE_MISS && parts[i] == &old->view)
+            store_drop_broken(t, put->key, old->view.serial);
+        else if (outcome == STORE_MISS)
+            outcome = STORE_AGAIN;     /* a flush_all came between: put->upload is stamped anew */
+    }
+    if (outcome != STORE_OK) {
+        store_upload_abort(t, u);
+        return outcome;
+    }
+    struct put_job job;
+    put_job_init(&job, t, put, old->view.client_flags);
+    struct item_pieces pieces = large_pieces(u);
+    job.kind |= ITEM_PIECES;
+    job.parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};
+    job.same = old->same;
+    outcome = put_run(t, &job, out_cas);
+    if (outcome == STORE_OK)
+        large_adopt(t, u);
+    else
+        store_upload_abort(t, u);
+    return outcome;
+}
+
+static enum store_outcome
+join_inline(struct store_thread *t, const struct store_put *put, const struct old_value *old,
+            uint64_t *out_cas)
+{
+    struct put_job job;
+    put_job_init(&job, t, put, old->view.client_flags);
+    struct slice before = {old->view.value, old->view.value_bytes};
+    job.parts[0] = put->mode == STORE_APPEND ? before : put->value;
+    job.parts[1] = put->mode == STORE_APPEND ? put->value : before;
+    job.same = old->same;
+    return put_run(t, &job, out_cas);
+}
+
+static enum store_outcome
+join(struct store_thread *t, const struct store_put *put, uint64_t *out_cas)
+{
+    const struct store *s = t->store;
+    struct store_view added = added_view(put);
+    struct old_value old;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        if (look(t, put->key, &old) == STORE_MISS)
+            return STORE_NOT_STORED;
+        uint64_t total = old.view.value_bytes + added.value_bytes;
+        if (total > (put->joined_bytes_max ? put->joined_bytes_max : s->config.value_bytes_max))
+            return STORE_TOO_LARGE;
+        enum store_outcome outcome = total > s->inline_bytes_max
+                                         ? join_large(t, put, &old, &added, out_cas)
+                                         : join_inline(t, put, &old, out_cas);
+        if (outcome == STORE_MISS)
+            return STORE_NOT_STORED;
+        if (outcome != STORE_EXISTS)
+            return outcome;
+    }
+    return STORE_AGAIN;
+}
+
+enum store_outcome
+append_put(struct store_thread *t, const struct store_put *put, uint64_t *out_cas)
+{
+    if (put->upload)
+        large_stamp(t->store, put->upload);
+    enum store_outcome outcome = join(t, put, out_cas);
+    if (put->upload && outcome != STORE_AGAIN)
+        store_upload_abort(t, put->upload);
+    return outcome;
+}

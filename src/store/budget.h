@@ -1,0 +1,75 @@
+/*
+ * budget.h -- the limit on memory, and what is in use.
+ *
+ * Segments, index chunks and what connections borrowed are taken from one budget.  Taking fails
+ * at the limit; a user that must have its share notes it in `owed`, and housekeeping gives up
+ * segments until limit >= used + owed.  Lowering the limit works the same way.
+ *
+ * Threads: any.  used and owed are changed by atomic read-modify-writes; nothing is ordered by
+ * them, the memory itself is handed over by locks.
+ */
+#ifndef STORE_BUDGET_H
+#define STORE_BUDGET_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct budget {
+    atomic_size_t limit;       /* bytes */
+    atomic_size_t used;        /* bytes */
+    atomic_size_t owed;        /* bytes that somebody waits for, cleared when taken */
+    atomic_size_t borrowed;    /* bytes, part of used: connections' buffers and lent segments */
+};
+
+/* `keep`: bytes that must remain for others. */
+static inline bool
+budget_take_keeping(struct budget *b, size_t bytes, size_t keep)
+{
+    size_t used = atomic_load_explicit(&b->used, memory_order_relaxed);
+    do {
+        if (used + bytes + keep > atomic_load_explicit(&b->limit, memory_order_relaxed))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&b->used, &used, used + bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+/* For whoever may wish; a wish is fulfilled by it. */
+static inline bool
+budget_take(struct budget *b, size_t bytes)
+{
+    if (!budget_take_keeping(b, bytes, 0))
+        return false;
+    atomic_store_explicit(&b->owed, 0, memory_order_relaxed);
+    return true;
+}
+
+static inline void
+budget_give(struct budget *b, size_t bytes)
+{
+    atomic_fetch_sub_explicit(&b->used, bytes, memory_order_relaxed);
+}
+
+/* Asks for segments to be given up; a wish, not a reservation. */
+static inline void
+budget_wish(struct budget *b, size_t bytes)
+{
+    size_t owed = atomic_load_explicit(&b->owed, memory_order_relaxed);
+    while (owed < bytes &&
+           !atomic_compare_exchange_weak_explicit(&b->owed, &owed, bytes, memory_order_relaxed,
+                                                  memory_order_relaxed))
+        ;
+}
+
+/* Bytes that must be given up. */
+static inline size_t
+budget_excess(const struct budget *b)
+{
+    size_t want = atomic_load_explicit(&b->used, memory_order_relaxed) +
+                  atomic_load_explicit(&b->owed, memory_order_relaxed);
+    size_t limit = atomic_load_explicit(&b->limit, memory_order_relaxed);
+    return want > limit ? want - limit : 0;
+}
+
+#endif

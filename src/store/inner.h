@@ -1,0 +1,234 @@
+/*
+ * inner.h -- what the files of the store share: the store itself, its threads, the words they use.
+ *
+ * Life of an entry:
+ *
+ *   put.c    filled in the thread's ACTIVE segment -> slot stored under the group's lock: it exists
+ *   get.c    found through the slot, copied or pointed at
+ *   put.c    replaced, deleted; get.c: found expired or flushed -> unlink(), counted by cause
+ *   keep.c   its segment becomes the oldest: unlinked (evicted, expired, flushed) or, where nothing
+ *            may be evicted, copied on; the segment waits for the grace period and is free
+ *
+ * Lock order: a group's lock, then nothing.  pool.lock, keep.lock and line_lock are taken alone.
+ */
+#ifndef STORE_INNER_H
+#define STORE_INNER_H
+
+#include <pthread.h>
+
+#include "base/list.h"
+#include "obs/counter.h"
+
+#include "budget.h"
+#include "epoch.h"
+#include "index.h"
+#include "item.h"
+#include "segment.h"
+#include "store.h"
+
+enum store_counter {
+    COUNT_STORED, COUNT_REPLACED, COUNT_DELETED, COUNT_EXPIRED, COUNT_EVICTED, COUNT_FLUSHED,
+    COUNT_EVICTED_UNFETCHED, COUNT_EXPIRED_UNFETCHED, COUNT_INDEX_EVICTED, COUNT_AGAIN,
+    COUNT_STORE_COUNTERS
+};
+
+struct store_thread {
+    CACHE_ALIGNED struct store *store;
+    struct epoch_word *epoch_word;
+    unsigned number;                   /* 0 .. threads_max - 1 */
+    bool inside;
+    uint32_t now;
+    uint32_t active, active_fill;      /* segment, bytes; 0: none */
+    uint64_t cas_last, serial_last;
+    struct index_local local;
+    struct doomed *doomed;             /* values in pieces unlinked in this call */
+    counter counters[COUNT_STORE_COUNTERS];
+    char scratch[STORE_SMALL_BYTES_MAX];
+};
+
+/* Pieces of a value whose head is gone, to be unlinked in slices. */
+struct doomed {
+    struct doomed *next;
+    uint64_t serial;
+    uint32_t piece, piece_count;
+};
+
+enum keep_mode {
+    KEEP_EVICT,      /* everything goes */
+    KEEP_CLEAN,      /* live entries are copied on, the rest goes */
+    KEEP_SWEEP       /* only what is expired or flushed goes, the segment stays */
+};
+
+/* Housekeeping: one thread at a time, whoever calls store_maintain first. */
+struct keep {
+    CACHE_ALIGNED atomic_bool busy;    /* guards all but the next two */
+    atomic_bool hopeless;              /* not evicting: no segment was worth cleaning */
+    _Atomic uint32_t doomed_count;
+    _Atomic uint32_t victim;           /* segment being walked, 0: none; read by anybody */
+    uint32_t victim_at;                /* bytes of it that are done */
+    enum keep_mode mode;
+    uint32_t rotations;                /* segments looked at since one was worth cleaning */
+    uint32_t sweeps_left;              /* segments still to be swept before giving up */
+    uint32_t copy_seg, copy_fill;      /* where cleaning copies to */
+    CACHE_ALIGNED pthread_mutex_t lock;
+    struct doomed *doomed;             /* under lock */
+};
+
+struct store {
+    struct store_config config;
+    uint64_t seed;
+    uint64_t residues;                 /* power of two >= threads_max */
+    size_t inline_bytes_max;           /* values up to here are one item */
+    uint32_t piece_bytes;              /* of value in a whole piece */
+    uint64_t clock_start_ns;
+    struct budget budget;
+    struct epoch epoch;
+    struct segment_pool pool;
+    struct index index;
+    CACHE_ALIGNED _Atomic uint32_t flush_epoch;
+    _Atomic uint32_t flush_at;         /* 0: none is to come */
+    _Atomic uint32_t uploads_open;
+    _Atomic uint32_t wanted_until;     /* second in which pool.wanted lapses, 0: nothing is */
+    struct keep keep;
+    pthread_mutex_t threads_lock;
+    struct store_thread **threads;     /* threads_max of them, NULL where nobody joined */
+    uint64_t parted[COUNT_STORE_COUNTERS];   /* counters of threads that have parted */
+    uint64_t joins, cas_floor;         /* numbers given by parted threads are not given again */
+};
+
+enum item_state { ITEM_LIVE, ITEM_EXPIRED, ITEM_FLUSHED };
+
+enum cause { CAUSE_REPLACED, CAUSE_DELETED, CAUSE_EXPIRED, CAUSE_EVICTED, CAUSE_FLUSHED };
+
+/* ---- locations --------------------------------------------------------------------------- */
+
+static inline struct item *
+item_at(const struct store *s, uint64_t location)
+{
+    return (struct item *)(void *)(s->pool.memory.base + location * 4);
+}
+
+static inline uint64_t
+location_of(const struct store *s, const struct item *it)
+{
+    return (uint64_t)((const char *)it - s->pool.memory.base) / 4;
+}
+
+static inline uint32_t
+segment_of(const struct store *s, uint64_t location)
+{
+    return (uint32_t)(location >> (s->pool.seg_shift - 2));
+}
+
+static inline enum item_state
+item_state(const struct store_thread *t, const struct item *it, uint64_t location)
+{
+    const struct store *s = t->store;
+    const struct segment *seg = &s->pool.segs[segment_of(s, location)];
+    if (atomic_load_explicit(&seg->flush_epoch, memory_order_relaxed) !=
+        atomic_load_explicit(&s->flush_epoch, memory_order_relaxed))
+        return ITEM_FLUSHED;
+    return item_expired(it, t->now) ? ITEM_EXPIRED : ITEM_LIVE;
+}
+
+/* ---- shared steps, link.c ---------------------------------------------------------------- */
+
+/* The slot and item of a key in the held group; NULL: none.  Expired and flushed ones too. */
+slot_word *link_find(struct store_thread *t, const struct index_hold *h, struct store_key key,
+                     struct item **out_item);
+
+/* Room for `bytes` in the thread's active segment; NULL: *out_why is AGAIN or NO_MEMORY. */
+char *link_room(struct store_thread *t, uint32_t bytes, enum store_outcome *out_why);
+/* There was no segment: AGAIN, and more are held ahead from now on; or NO_MEMORY. */
+enum store_outcome link_no_segment(struct store_thread *t);
+/* The room is now an item. */
+void link_room_used(struct store_thread *t, uint32_t bytes);
+
+/*
+ * Group held: makes `it`, complete in an active, lent or copier's segment, findable; in `slot` if
+ * given (the old entry must have been unlinked), else in a new one.  May evict where the group is
+ * full.  True: a slot was added (index_counted is due after unlocking).
+ */
+bool link_item(struct store_thread *t, struct index_hold *h, uint64_t hash, struct item *it,
+               slot_word *slot);
+
+/* Group held: the item is no longer findable, and counted.  The slot is emptied. */
+void link_remove(struct store_thread *t, slot_word *slot, struct item *it, enum cause cause);
+
+/* After unlocking: hands over the values in pieces that link_remove has met. */
+void link_settle(struct store_thread *t, int slots_delta);
+
+/* The number of a new value of a key whose last one was `old`. */
+uint64_t link_cas_next(struct store_thread *t, uint64_t old);
+
+/* Expired or flushed entries are taken out where they are met: NULL then, else the slot. */
+slot_word *link_find_live(struct store_thread *t, const struct index_hold *h, struct store_key key,
+                          struct item **out_item, enum store_gone *out_gone, int *slots_delta);
+
+uint64_t link_hash_of(void *store, uint64_t location);
+
+/* What an item adds to its segment's `live`. */
+static inline uint64_t
+live_share(const struct item *it)
+{
+    uint64_t entries = item_kind(it) & ITEM_PIECE ? 0 : 1;
+    return entries << 32 | item_bytes(it);
+}
+
+static inline void
+count(struct store_thread *t, enum store_counter c)
+{
+    counter_add(&t->counters[c], 1);
+}
+
+static inline enum cause
+cause_of(enum item_state state)
+{
+    return state == ITEM_EXPIRED ? CAUSE_EXPIRED : CAUSE_FLUSHED;
+}
+
+/* ---- large.c ------------------------------------------------------------------------------ */
+
+uint32_t large_piece_count(const struct store *s, uint64_t value_bytes);
+/* Unlinks piece `number`; false: it was gone. */
+bool large_unlink_piece(struct store_thread *t, uint64_t serial, uint32_t number);
+/* Its pieces belong to the time after the last flush_all: an upload is as old as its last step. */
+void large_stamp(struct store *s, struct store_upload *u);
+/*
+ * An upload for the length of one call, outside the allowance.  AGAIN: too few segments are free, as
+ * many as it needs have been asked for.
+ */
+enum store_outcome large_open_brief(struct store_thread *t, uint64_t value_bytes,
+                                    struct store_upload **out_upload);
+/* The value is stored: its segments become ordinary ones. */
+void large_adopt(struct store_thread *t, struct store_upload *u);
+struct item_pieces large_pieces(const struct store_upload *u);
+bool large_complete(const struct store_upload *u);
+
+/* ---- append.c ----------------------------------------------------------------------------- */
+
+enum store_outcome append_put(struct store_thread *t, const struct store_put *put,
+                              uint64_t *out_cas);
+
+/* ---- put.c -------------------------------------------------------------------------------- */
+
+/* What must still hold of the old entry when the new one is linked. */
+struct put_same {
+    uint64_t location;                 /* 0: no condition */
+    uint64_t control;                  /* the group's control word when it was read */
+};
+
+struct put_job {
+    const struct store_put *put;
+    struct slice parts[2];             /* the value */
+    uint32_t blanks;                   /* behind it, part of it */
+    uint32_t value_bytes, client_flags, kind, bytes;
+    struct put_same same;              /* append, prepend: expiry is taken from the old entry */
+};
+
+void put_job_init(struct put_job *job, const struct store_thread *t, const struct store_put *put,
+                  uint32_t client_flags);
+/* OK, AGAIN, ... as store_put; EXISTS: the old entry is not the same any more. */
+enum store_outcome put_run(struct store_thread *t, struct put_job *job, uint64_t *out_cas);
+
+#endif

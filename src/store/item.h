@@ -1,0 +1,178 @@
+/*
+ * item.h -- how an entry lies in a segment.
+ *
+ *   byte  0  value length 20 | key length 8 | kind 4        key length 0: a piece of a large value
+ *         4  expiry, seconds on the store's clock, 0 = never
+ *         8  last access, seconds, 24 | marks 8
+ *        12  [CAS, 8]            where ITEM_CAS
+ *            [client flags, 4]   where ITEM_FLAGS
+ *            key, value          no terminators
+ *            padding to a multiple of 4
+ *
+ * The value of an entry in pieces (ITEM_PIECES) is a struct item_pieces; a piece's value begins
+ * with a struct item_piece_id in place of a key.
+ *
+ * Key, kind, CAS presence and client flags never change while an item lies in a segment.  Expiry,
+ * last access, marks and CAS change under the group's lock.  The value changes under the lock
+ * where the whole item is at most STORE_SMALL_BYTES_MAX long, and never otherwise: longer values
+ * are read where they lie, without the lock.
+ */
+#ifndef STORE_ITEM_H
+#define STORE_ITEM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "store.h"
+
+enum {
+    ITEM_FLAGS = 1,
+    ITEM_CAS = 2,
+    ITEM_PIECES = 4,
+    ITEM_PIECE = 8
+};
+
+enum { MARK_FETCHED = 1 };
+
+#define ITEM_HEADER_BYTES 12u
+#define ITEM_VALUE_BYTES_MAX ((1u << 20) - 1)
+#define ITEM_ACCESS_MASK 0xffffffu
+
+struct item {
+    uint32_t lengths;
+    uint32_t expiry;
+    uint32_t access;
+    char rest[];
+};
+_Static_assert(sizeof(struct item) == ITEM_HEADER_BYTES, "the header has three words");
+
+struct item_pieces {
+    uint64_t serial;
+    uint64_t value_bytes;
+};
+
+struct item_piece_id {
+    uint64_t serial;
+    uint32_t number;
+};
+#define PIECE_ID_BYTES 12u
+
+static inline uint32_t
+item_kind(const struct item *it)
+{
+    return it->lengths & 15;
+}
+
+static inline uint32_t
+item_key_bytes(const struct item *it)
+{
+    return it->lengths >> 4 & 255;
+}
+
+static inline uint32_t
+item_value_bytes(const struct item *it)
+{
+    return it->lengths >> 12;
+}
+
+static inline uint32_t
+item_key_offset(uint32_t kind)
+{
+    return (kind & ITEM_CAS ? 8u : 0u) + (kind & ITEM_FLAGS ? 4u : 0u);
+}
+
+static inline const char *
+item_key(const struct item *it)
+{
+    return it->rest + item_key_offset(item_kind(it));
+}
+
+static inline char *
+item_value(struct item *it)
+{
+    return it->rest + item_key_offset(item_kind(it)) + item_key_bytes(it);
+}
+
+static inline uint32_t
+item_bytes_for(uint32_t kind, uint32_t key_bytes, uint32_t value_bytes)
+{
+    return (ITEM_HEADER_BYTES + item_key_offset(kind) + key_bytes + value_bytes + 3) & ~3u;
+}
+
+static inline uint32_t
+item_bytes(const struct item *it)
+{
+    return item_bytes_for(item_kind(it), item_key_bytes(it), item_value_bytes(it));
+}
+
+static inline uint64_t
+item_cas(const struct item *it)
+{
+    uint64_t cas = 0;
+    if (item_kind(it) & ITEM_CAS)
+        memcpy(&cas, it->rest, sizeof cas);
+    return cas;
+}
+
+static inline void
+item_set_cas(struct item *it, uint64_t cas)
+{
+    if (item_kind(it) & ITEM_CAS)
+        memcpy(it->rest, &cas, sizeof cas);
+}
+
+static inline uint32_t
+item_client_flags(const struct item *it)
+{
+    uint32_t flags = 0;
+    if (item_kind(it) & ITEM_FLAGS)
+        memcpy(&flags, it->rest + (item_kind(it) & ITEM_CAS ? 8 : 0), sizeof flags);
+    return flags;
+}
+
+static inline bool
+item_is_small(const struct item *it)
+{
+    return item_bytes(it) <= STORE_SMALL_BYTES_MAX;
+}
+
+static inline bool
+item_expired(const struct item *it, uint32_t now)
+{
+    return it->expiry != STORE_EXPIRY_NEVER && it->expiry <= now;
+}
+
+static inline struct item_pieces
+item_pieces(struct item *it)
+{
+    struct item_pieces p;
+    memcpy(&p, item_value(it), sizeof p);
+    return p;
+}
+
+static inline struct item_piece_id
+item_piece_id(struct item *it)
+{
+    struct item_piece_id id = {0};
+    memcpy(&id, item_value(it), PIECE_ID_BYTES);
+    return id;
+}
+
+static inline uint64_t
+item_piece_hash(struct item_piece_id id, uint64_t seed)
+{
+    return hash_u64(hash_u64(id.serial ^ seed) + id.number);
+}
+
+static inline uint64_t
+item_hash(struct item *it, uint64_t seed)
+{
+    if (item_kind(it) & ITEM_PIECE)
+        return item_piece_hash(item_piece_id(it), seed);
+    return hash_bytes(item_key(it), item_key_bytes(it), seed);
+}
+
+#endif

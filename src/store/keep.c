@@ -1,0 +1,288 @@
+/*
+ * keep.c -- housekeeping in slices: eviction, cleaning, memory given back, pieces of dead values.
+ *
+ * Whoever calls store_maintain() first does it; nobody waits for it.  A slice looks at a bounded
+ * number of entries, then everything is left in a state from which anybody can go on.
+ *
+ * Eviction is plain FIFO over segments: the oldest sealed one is walked from its start, every
+ * entry that the index still leads to is unlinked, and the segment waits for its grace period.
+ * The walk reads memory in order; the index lines that it needs are fetched sixteen entries ahead,
+ * which is what makes it cheap.
+ *
+ * Where nothing may be evicted (-M), segments with enough dead bytes are cleaned instead: live
+ * entries are copied to a segment of the copier, for which two segments are always kept back.
+ * When a whole round has found nothing worth cleaning, not even after looking for expired entries,
+ * sets fail until something is deleted.
+ */
+#include "inner.h"
+
+#include <stdlib.h>
+
+#define BATCH 16u
+#define DEAD_SHARE 8u                  /* cleaning pays from 1/8 of a segment on */
+
+struct look_ahead {
+    struct item *item;
+    uint64_t hash;
+};
+
+/* ---- one entry ------------------------------------------------------------------------------ */
+
+/* Room for a copy in the copier's own segment; NULL: none at the moment. */
+static struct item *
+copy_room(struct store_thread *t, uint32_t bytes)
+{
+    struct store *s = t->store;
+    struct keep *k = &s->keep;
+    uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
+    if (k->copy_seg &&
+        (k->copy_fill + bytes > s->pool.seg_bytes ||
+         atomic_load_explicit(&s->pool.segs[k->copy_seg].flush_epoch, memory_order_relaxed) !=
+             flush_epoch)) {
+        segment_seal(&s->pool, k->copy_seg, k->copy_fill);
+        k->copy_seg = 0;
+    }
+    if (!k->copy_seg) {
+        k->copy_seg = segment_take(&s->pool, SEGMENT_ACTIVE, flush_epoch, 0);
+        k->copy_fill = 0;
+        if (!k->copy_seg)
+            return NULL;
+    }
+    return (struct item *)(void *)(segment_at(&s->pool, k->copy_seg) + k->copy_fill);
+}
+
+/* Group held, entry alive: the copy takes its place.  Only the header of a long one can have
+ * changed since it was copied. */
+static void
+link_copy(struct store_thread *t, struct index_hold *h, uint64_t hash, slot_word *slot,
+          struct item *it, struct item *to)
+{
+    struct store *s = t->store;
+    uint32_t bytes = item_bytes(it);
+    memcpy(to, it, item_is_small(it) ? bytes : ITEM_HEADER_BYTES + item_key_offset(item_kind(it)));
+    atomic_fetch_sub_explicit(&s->pool.segs[segment_of(s, location_of(s, it))].live,
+                              live_share(it), memory_order_relaxed);
+    link_item(t, h, hash, to, slot);
+    s->keep.copy_fill += bytes;
+}
+
+/* False: no room for a copy just now, the entry must be looked at again. */
+static bool
+keep_item(struct store_thread *t, struct item *it, uint64_t hash)
+{
+    struct store *s = t->store;
+    struct index *ix = &s->index;
+    enum keep_mode mode = s->keep.mode;
+    uint64_t location = location_of(s, it);
+    struct item *to = NULL;
+    if (mode == KEEP_CLEAN) {
+        to = copy_room(t, item_bytes(it));
+        if (!to)
+            return false;
+        if (!item_is_small(it))
+            memcpy(to, it, item_bytes(it));
+    }
+    int slots_delta = 0;
+    struct index_hold h = index_lock(ix, hash);
+    slot_word *slot = index_find(ix, &h, hash, location);
+    if (slot) {
+        enum item_state state = item_state(t, it, location);
+        if (state != ITEM_LIVE || mode == KEEP_EVICT) {
+            link_remove(t, slot, it, state == ITEM_LIVE ? CAUSE_EVICTED : cause_of(state));
+            slots_delta--;
+        } else if (to) {
+            link_copy(t, &h, hash, slot, it, to);
+        }
+    }
+    index_unlock(ix, &h, slot != NULL);
+    link_settle(t, slots_delta);
+    return true;
+}
+
+/* ---- one segment ---------------------------------------------------------------------------- */
+
+/* The next few entries of the victim, with their index lines on the way. */
+static unsigned
+look_ahead(const struct store *s, struct look_ahead *ahead, unsigned most)
+{
+    const struct segment_pool *p = &s->pool;
+    uint32_t filled = p->segs[s->keep.victim].filled;
+    uint32_t at = s->keep.victim_at;
+    unsigned n = 0;
+    for (; n < most && at < filled; n++) {
+        struct item *it = (struct item *)(void *)(segment_at(p, s->keep.victim) + at);
+        ahead[n] = (struct look_ahead){it, item_hash(it, s->seed)};
+        index_prefetch((struct index *)(uintptr_t)&s->index, ahead[n].hash);
+        at += item_bytes(it);
+    }
+    return n;
+}
+
+static void
+victim_done(struct store *s)
+{
+    struct keep *k = &s->keep;
+    if (k->mode == KEEP_SWEEP)
+        segment_unpick(&s->pool, k->victim);
+    else
+        segment_retire(&s->pool, k->victim);
+    k->victim = 0;
+}
+
+static void
+walk_victim(struct store_thread *t, unsigned budget)
+{
+    struct store *s = t->store;
+    struct keep *k = &s->keep;
+    struct look_ahead ahead[BATCH];
+    while (budget) {
+        unsigned n = look_ahead(s, ahead, budget < BATCH ? budget : BATCH);
+        if (n == 0) {
+            victim_done(s);
+            return;
+        }
+        for (unsigned i = 0; i < n; i++) {
+            uint32_t bytes = item_bytes(ahead[i].item);
+            if (!keep_item(t, ahead[i].item, ahead[i].hash))
+                return;
+            k->victim_at += bytes;
+        }
+        budget -= n;
+    }
+}
+
+/* ---- choosing ------------------------------------------------------------------------------- */
+
+static bool
+worth_cleaning(const struct store *s, uint32_t seg)
+{
+    const struct segment *g = &s->pool.segs[seg];
+    if (atomic_load_explicit(&g->flush_epoch, memory_order_relaxed) !=
+        atomic_load_explicit(&s->flush_epoch, memory_order_relaxed))
+        return true;
+    uint32_t live = (uint32_t)atomic_load_explicit(&g->live, memory_order_relaxed);
+    return s->pool.seg_bytes - live >= s->pool.seg_bytes / DEAD_SHARE;
+}
+
+/* Where nothing is evicted: segments are looked at in turn, then swept in turn, then it is
+ * hopeless until something dies. */
+static void
+choose_cleaning(struct store *s)
+{
+    struct keep *k = &s->keep;
+    uint32_t sealed = atomic_load_explicit(&s->pool.sealed_count, memory_order_relaxed);
+    if (atomic_load_explicit(&k->hopeless, memory_order_relaxed))
+        return;
+    uint32_t seg = segment_pick_oldest(&s->pool);
+    if (!seg) {
+        atomic_store_explicit(&k->hopeless, true, memory_order_relaxed);
+        return;
+    }
+    k->victim = seg;
+    k->victim_at = 0;
+    if (worth_cleaning(s, seg)) {
+        k->mode = KEEP_CLEAN;
+        k->rotations = 0;
+        return;
+    }
+    k->mode = KEEP_SWEEP;
+    if (++k->rotations <= sealed)
+        victim_done(s);                /* a first round only looks */
+    else if (k->rotations > 2 * sealed) {
+        k->rotations = 0;
+        atomic_store_explicit(&k->hopeless, true, memory_order_relaxed);
+    }
+}
+
+static void
+choose_victim(struct store *s)
+{
+    struct keep *k = &s->keep;
+    if (!segment_short(&s->pool) && budget_excess(&s->budget) == 0)
+        return;
+    if (!s->config.evict && budget_excess(&s->budget) == 0) {
+        choose_cleaning(s);
+        return;
+    }
+    k->victim = segment_pick_oldest(&s->pool);
+    k->victim_at = 0;
+    k->mode = KEEP_EVICT;
+}
+
+/* ---- pieces of values that are gone ---------------------------------------------------------- */
+
+static void
+unlink_doomed(struct store_thread *t, unsigned budget)
+{
+    struct keep *k = &t->store->keep;
+    if (atomic_load_explicit(&k->doomed_count, memory_order_relaxed) == 0)
+        return;
+    pthread_mutex_lock(&k->lock);
+    struct doomed *d = k->doomed;
+    if (d)
+        k->doomed = d->next;
+    pthread_mutex_unlock(&k->lock);
+    if (!d)
+        return;
+    while (budget-- && d->piece < d->piece_count)
+        large_unlink_piece(t, d->serial, d->piece++);
+    if (d->piece == d->piece_count) {
+        atomic_fetch_sub_explicit(&k->doomed_count, 1, memory_order_relaxed);
+        free(d);
+        return;
+    }
+    pthread_mutex_lock(&k->lock);
+    d->next = k->doomed;
+    k->doomed = d;
+    pthread_mutex_unlock(&k->lock);
+}
+
+/* ---- the slice ------------------------------------------------------------------------------- */
+
+bool
+store_maintain_due(const struct store *s)
+{
+    const struct keep *k = &s->keep;
+    if (atomic_load_explicit(&k->doomed_count, memory_order_relaxed))
+        return true;
+    bool can_evict = atomic_load_explicit(&s->pool.sealed_count, memory_order_relaxed) ||
+                     atomic_load_explicit(&k->victim, memory_order_relaxed);
+    if (budget_excess(&s->budget))
+        return can_evict || atomic_load_explicit(&s->pool.ready, memory_order_relaxed);
+    if (!s->config.evict)
+        return segment_short(&s->pool) &&
+               !atomic_load_explicit(&k->hopeless, memory_order_relaxed);
+    return can_evict && segment_short(&s->pool);
+}
+
+static void
+lapse_wanted(struct store_thread *t)
+{
+    struct store *s = t->store;
+    uint32_t until = atomic_load_explicit(&s->wanted_until, memory_order_relaxed);
+    if (LIKELY(until == 0) || t->now < until)
+        return;
+    atomic_store_explicit(&s->wanted_until, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->pool.wanted, 0, memory_order_relaxed);
+}
+
+bool
+store_maintain(struct store_thread *t, unsigned budget)
+{
+    struct store *s = t->store;
+    struct keep *k = &s->keep;
+    CHECK(!t->inside);
+    lapse_wanted(t);
+    if (!store_maintain_due(s) || atomic_exchange_explicit(&k->busy, true, memory_order_acquire))
+        return false;
+    store_enter(t);
+    if (!k->victim)
+        choose_victim(s);
+    if (k->victim)
+        walk_victim(t, budget);
+    unlink_doomed(t, budget);
+    store_leave(t);
+    segment_trim(&s->pool);
+    atomic_store_explicit(&k->busy, false, memory_order_release);
+    return store_maintain_due(s);
+}

@@ -1,0 +1,435 @@
+/*
+ * large.c -- values in pieces.
+ *
+ * A value longer than 1/16 of a segment is kept as pieces.  A piece is an item like any other,
+ * found through the index by (serial of the value, number of the piece); the head, found by the
+ * key, says serial and length.  So pieces are moved and evicted by the ordinary code, there are no
+ * chains to repair and no run of memory has to be free.  One piece missing is a miss.
+ *
+ *     head   [ header | cas | flags | key | serial, length ]
+ *     piece  [ header | serial, number | bytes ... ]           sixteen to a segment
+ *
+ * An upload fills segments lent to it, a piece becoming findable as soon as it is whole; nothing
+ * leads to it before the head is stored.  Then the segments become ordinary ones.  Memory lent is
+ * charged to the allowance of the connections when the upload is opened, for its whole length, so
+ * that an upload once admitted never waits for another.
+ */
+#include "inner.h"
+
+#include <stdlib.h>
+
+#define PIECES_PER_SEGMENT 16u
+#define WASTE_SHARE 16u                /* of a segment may be left unused when it is sealed early */
+
+struct store_upload {
+    uint64_t serial;
+    uint64_t value_bytes, received;
+    uint32_t first, last;              /* segments lent, linked by `next`; 0: none yet */
+    uint32_t fill;                     /* bytes of whole pieces in `last` */
+    uint32_t piece;                    /* number of the piece being received */
+    uint32_t piece_at;                 /* bytes of it that are there */
+    size_t charged;                    /* bytes of the allowance */
+};
+
+static uint32_t
+piece_item_bytes(uint32_t payload)
+{
+    return item_bytes_for(ITEM_PIECE, 0, PIECE_ID_BYTES + payload);
+}
+
+uint32_t
+large_piece_count(const struct store *s, uint64_t value_bytes)
+{
+    return (uint32_t)((value_bytes + s->piece_bytes - 1) / s->piece_bytes);
+}
+
+bool
+large_complete(const struct store_upload *u)
+{
+    return u->received == u->value_bytes;
+}
+
+struct item_pieces
+large_pieces(const struct store_upload *u)
+{
+    return (struct item_pieces){u->serial, u->value_bytes};
+}
+
+/* ---- finding pieces ----------------------------------------------------------------------- */
+
+/* In the held group; NULL: gone. */
+static slot_word *
+find_piece(struct store_thread *t, const struct index_hold *h, uint64_t hash,
+           struct item_piece_id id, struct item **out_item)
+{
+    struct store *s = t->store;
+    struct index_cursor c = {0};
+    for (slot_word *w; (w = index_next(&s->index, h, hash, &c)) != NULL;) {
+        struct item *it = item_at(s, slot_location(atomic_load_explicit(w, memory_order_relaxed)));
+        if (!(item_kind(it) & ITEM_PIECE))
+            continue;
+        struct item_piece_id found = item_piece_id(it);
+        if (found.serial == id.serial && found.number == id.number) {
+            *out_item = it;
+            return w;
+        }
+    }
+    return NULL;
+}
+
+static const char *
+piece_payload(struct store_thread *t, uint64_t serial, uint32_t number)
+{
+    struct store *s = t->store;
+    struct item_piece_id id = {.serial = serial, .number = number};
+    uint64_t hash = item_piece_hash(id, s->seed);
+    struct item *it = NULL;
+    struct index_hold h = index_lock(&s->index, hash);
+    slot_word *w = find_piece(t, &h, hash, id, &it);
+    bool live = w && item_state(t, it, location_of(s, it)) == ITEM_LIVE;
+    index_unlock(&s->index, &h, false);
+    return live ? item_value(it) + PIECE_ID_BYTES : NULL;
+}
+
+unsigned
+store_spans(struct store_thread *t, uint64_t serial, uint64_t value_bytes, uint64_t at,
+            uint64_t bytes_max, struct iovec *spans, unsigned span_max, uint64_t *out_bytes)
+{
+    DCHECK(t->inside);
+    uint32_t piece_bytes = t->store->piece_bytes;
+    unsigned n = 0;
+    uint64_t sum = 0;
+    while (n < span_max && at < value_bytes && sum < bytes_max) {
+        uint32_t number = (uint32_t)(at / piece_bytes);
+        uint64_t start = (uint64_t)number * piece_bytes;
+        uint64_t len = value_bytes - start < piece_bytes ? value_bytes - start : piece_bytes;
+        const char *payload = piece_payload(t, serial, number);
+        if (!payload)
+            return 0;
+        spans[n++] = (struct iovec){(void *)(uintptr_t)(payload + (at - start)),
+                                    start + len - at};
+        sum += start + len - at;
+        at = start + len;
+    }
+    *out_bytes = sum;
+    return n;
+}
+
+bool
+large_unlink_piece(struct store_thread *t, uint64_t serial, uint32_t number)
+{
+    struct store *s = t->store;
+    struct item_piece_id id = {.serial = serial, .number = number};
+    uint64_t hash = item_piece_hash(id, s->seed);
+    struct item *it;
+    struct index_hold h = index_lock(&s->index, hash);
+    slot_word *w = find_piece(t, &h, hash, id, &it);
+    if (w)
+        link_remove(t, w, it, CAUSE_DELETED);
+    index_unlock(&s->index, &h, w != NULL);
+    link_settle(t, w ? -1 : 0);
+    return w != NULL;
+}
+
+/* ---- the allowance ------------------------------------------------------------------------ */
+
+static bool
+allowance_take(struct store *s, size_t bytes)
+{
+    size_t most = atomic_load_explicit(&s->budget.limit, memory_order_relaxed) / 4;
+    size_t had = atomic_load_explicit(&s->budget.borrowed, memory_order_relaxed);
+    do {
+        if (had + bytes > most)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&s->budget.borrowed, &had, had + bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+bool
+store_borrow(struct store_thread *t, size_t bytes)
+{
+    struct store *s = t->store;
+    if (!allowance_take(s, bytes))
+        return false;
+    if (budget_take(&s->budget, bytes))
+        return true;
+    atomic_fetch_sub_explicit(&s->budget.borrowed, bytes, memory_order_relaxed);
+    budget_wish(&s->budget, bytes);
+    return false;
+}
+
+void
+store_repay(struct store_thread *t, size_t bytes)
+{
+    budget_give(&t->store->budget, bytes);
+    atomic_fetch_sub_explicit(&t->store->budget.borrowed, bytes, memory_order_relaxed);
+}
+
+/* ---- uploads ------------------------------------------------------------------------------ */
+
+size_t
+store_inline_bytes_max(const struct store *s)
+{
+    return s->inline_bytes_max;
+}
+
+static bool
+admit(struct store *s, size_t bytes)
+{
+    if (atomic_fetch_add_explicit(&s->uploads_open, 1, memory_order_relaxed) == 0) {
+        atomic_fetch_add_explicit(&s->budget.borrowed, bytes, memory_order_relaxed);
+        return true;
+    }
+    if (allowance_take(s, bytes))
+        return true;
+    atomic_fetch_sub_explicit(&s->uploads_open, 1, memory_order_relaxed);
+    return false;
+}
+
+static uint32_t
+segments_for(const struct store *s, uint64_t value_bytes)
+{
+    return (large_piece_count(s, value_bytes) + PIECES_PER_SEGMENT - 1) / PIECES_PER_SEGMENT;
+}
+
+static enum store_outcome
+upload_create(struct store_thread *t, uint64_t value_bytes, size_t charged,
+              struct store_upload **out_upload)
+{
+    struct store_upload *u = malloc(sizeof *u);
+    if (!u)
+        return STORE_NO_MEMORY;
+    *u = (struct store_upload){.serial = ++t->serial_last, .value_bytes = value_bytes,
+                               .charged = charged};
+    *out_upload = u;
+    return STORE_OK;
+}
+
+static void
+discharge(struct store *s, size_t charged)
+{
+    if (charged == 0)
+        return;
+    atomic_fetch_sub_explicit(&s->budget.borrowed, charged, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&s->uploads_open, 1, memory_order_relaxed);
+}
+
+enum store_outcome
+store_upload_open(struct store_thread *t, uint64_t value_bytes, struct store_upload **out_upload)
+{
+    struct store *s = t->store;
+    CHECK(value_bytes > 0);
+    if (value_bytes > s->config.value_bytes_max)
+        return STORE_TOO_LARGE;
+    if (!s->config.evict && atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed))
+        return STORE_NO_MEMORY;
+    size_t charge = (size_t)segments_for(s, value_bytes) << s->pool.seg_shift;
+    if (!admit(s, charge)) {
+        count(t, COUNT_AGAIN);
+        return STORE_AGAIN;
+    }
+    enum store_outcome outcome = upload_create(t, value_bytes, charge, out_upload);
+    if (outcome != STORE_OK)
+        discharge(s, charge);
+    return outcome;
+}
+
+/*
+ * All segments that the value needs must be there before the first is taken: several calls that
+ * each took some and gave up would never see enough at once.
+ */
+enum store_outcome
+large_open_brief(struct store_thread *t, uint64_t value_bytes, struct store_upload **out_upload)
+{
+    struct store *s = t->store;
+    uint32_t needed = segments_for(s, value_bytes) + 1;
+    if (!segment_available(&s->pool, needed)) {
+        atomic_store_explicit(&s->wanted_until, t->now + 2, memory_order_relaxed);
+        atomic_store_explicit(&s->pool.wanted, needed + 1, memory_order_relaxed);
+        return link_no_segment(t);
+    }
+    return upload_create(t, value_bytes, 0, out_upload);
+}
+
+static void
+upload_free(struct store *s, struct store_upload *u)
+{
+    discharge(s, u->charged);
+    free(u);
+}
+
+static uint32_t
+payload_max(const struct store *s, const struct store_upload *u)
+{
+    uint64_t left = u->value_bytes - (u->received - u->piece_at);
+    return left < s->piece_bytes ? (uint32_t)left : s->piece_bytes;
+}
+
+/* A further segment is needed.  May fail for the moment. */
+static enum store_outcome
+lend_segment(struct store_thread *t, struct store_upload *u)
+{
+    struct store *s = t->store;
+    uint32_t seg = segment_take(&s->pool, SEGMENT_LENT,
+                                atomic_load_explicit(&s->flush_epoch, memory_order_relaxed),
+                                s->config.evict ? 0 : 2);
+    if (!seg)
+        return link_no_segment(t);
+    s->pool.segs[seg].next = 0;
+    if (u->last) {
+        s->pool.segs[u->last].filled = u->fill;
+        s->pool.segs[u->last].next = seg;
+    } else {
+        u->first = seg;
+    }
+    u->last = seg;
+    u->fill = 0;
+    return STORE_OK;
+}
+
+enum store_outcome
+store_upload_room(struct store_thread *t, struct store_upload *u, char **out_at, size_t *out_len)
+{
+    struct store *s = t->store;
+    *out_len = 0;
+    if (large_complete(u))
+        return STORE_OK;
+    uint32_t payload = payload_max(s, u);
+    if (!u->last || u->fill + piece_item_bytes(payload) > s->pool.seg_bytes) {
+        enum store_outcome outcome = lend_segment(t, u);
+        if (outcome != STORE_OK)
+            return outcome;
+    }
+    struct item *it = (struct item *)(void *)(segment_at(&s->pool, u->last) + u->fill);
+    *out_at = it->rest + PIECE_ID_BYTES + u->piece_at;
+    *out_len = payload - u->piece_at;
+    return STORE_OK;
+}
+
+/* The piece is whole: it can be found from now on, by those who know its serial. */
+static void
+finish_piece(struct store_thread *t, struct store_upload *u, uint32_t payload)
+{
+    struct store *s = t->store;
+    struct item *it = (struct item *)(void *)(segment_at(&s->pool, u->last) + u->fill);
+    it->lengths = (PIECE_ID_BYTES + payload) << 12 | ITEM_PIECE;
+    it->expiry = STORE_EXPIRY_NEVER;
+    it->access = 0;
+    struct item_piece_id id = {.serial = u->serial, .number = u->piece};
+    memcpy(it->rest, &id, PIECE_ID_BYTES);
+    uint64_t hash = item_piece_hash(id, s->seed);
+    index_local_fill(&s->index, &t->local);
+    struct index_hold h = index_lock(&s->index, hash);
+    int added = link_item(t, &h, hash, it, NULL);
+    index_unlock(&s->index, &h, true);
+    link_settle(t, added);
+    u->fill += item_bytes(it);
+    u->piece++;
+    u->piece_at = 0;
+}
+
+void
+store_upload_filled(struct store_thread *t, struct store_upload *u, size_t n)
+{
+    uint32_t payload = payload_max(t->store, u);
+    CHECK(n <= payload - u->piece_at);
+    u->piece_at += (uint32_t)n;
+    u->received += n;
+    if (u->piece_at == payload)
+        finish_piece(t, u, payload);
+}
+
+/*
+ * Nothing leads to the pieces: their segments are declared flushed and put first in the line of
+ * eviction, which unlinks them in slices.
+ */
+void
+store_upload_abort(struct store_thread *t, struct store_upload *u)
+{
+    struct store *s = t->store;
+    if (u->last)
+        s->pool.segs[u->last].filled = u->fill;
+    for (uint32_t seg = u->first, next; seg; seg = next) {
+        next = s->pool.segs[seg].next;
+        atomic_store_explicit(&s->pool.segs[seg].flush_epoch, 0, memory_order_relaxed);
+        segment_discard(&s->pool, seg, s->pool.segs[seg].filled);
+    }
+    atomic_store_explicit(&s->keep.hopeless, false, memory_order_relaxed);
+    upload_free(s, u);
+}
+
+/* ---- adoption ----------------------------------------------------------------------------- */
+
+/* Copies the pieces of the last, partly filled segment behind what the thread stores anyway. */
+static bool
+copy_out(struct store_thread *t, uint32_t seg, uint32_t filled)
+{
+    struct store *s = t->store;
+    for (uint32_t at = 0; at < filled;) {
+        struct item *it = (struct item *)(void *)(segment_at(&s->pool, seg) + at);
+        uint32_t bytes = item_bytes(it);
+        enum store_outcome why;
+        struct item *to = (struct item *)(void *)link_room(t, bytes, &why);
+        if (!to)
+            return false;
+        memcpy(to, it, bytes);
+        uint64_t hash = item_hash(to, s->seed);
+        struct index_hold h = index_lock(&s->index, hash);
+        slot_word *w = index_find(&s->index, &h, hash, location_of(s, it));
+        if (w) {
+            link_remove(t, w, it, CAUSE_REPLACED);
+            link_item(t, &h, hash, to, w);
+        }
+        index_unlock(&s->index, &h, w != NULL);
+        if (w)
+            link_room_used(t, bytes);
+        at += bytes;
+    }
+    return true;
+}
+
+/* Seal it as it is, fill it up as the thread's own, or copy: whichever wastes least. */
+static void
+adopt_last(struct store_thread *t, struct store_upload *u)
+{
+    struct segment_pool *p = &t->store->pool;
+    size_t waste_max = p->seg_bytes / WASTE_SHARE;
+    size_t left_lent = p->seg_bytes - u->fill;
+    size_t left_active = t->active ? p->seg_bytes - t->active_fill : 0;
+    if (left_lent <= waste_max) {
+        segment_seal(p, u->last, u->fill);
+    } else if (left_active <= waste_max) {
+        if (t->active)
+            segment_seal(p, t->active, t->active_fill);
+        segment_activate(p, u->last);
+        t->active = u->last;
+        t->active_fill = u->fill;
+    } else if (copy_out(t, u->last, u->fill)) {
+        segment_retire(p, u->last);
+    } else {
+        segment_seal(p, u->last, u->fill);
+    }
+}
+
+void
+large_stamp(struct store *s, struct store_upload *u)
+{
+    uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
+    for (uint32_t seg = u->first; seg; seg = s->pool.segs[seg].next)
+        atomic_store_explicit(&s->pool.segs[seg].flush_epoch, flush_epoch, memory_order_relaxed);
+}
+
+void
+large_adopt(struct store_thread *t, struct store_upload *u)
+{
+    struct store *s = t->store;
+    large_stamp(s, u);
+    for (uint32_t seg = u->first, next; seg; seg = next) {
+        next = s->pool.segs[seg].next;
+        if (seg != u->last)
+            segment_seal(&s->pool, seg, s->pool.segs[seg].filled);
+    }
+    adopt_last(t, u);
+    upload_free(s, u);
+}

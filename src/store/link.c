@@ -1,0 +1,234 @@
+/*
+ * link.c -- how an item becomes findable, and how it ceases to be: the only file that fills and
+ * empties slots of entries, and so the only one that counts them.
+ */
+#include "inner.h"
+
+#include <stdlib.h>
+
+static const enum store_counter cause_counter[] = {
+    [CAUSE_REPLACED] = COUNT_REPLACED, [CAUSE_DELETED] = COUNT_DELETED,
+    [CAUSE_EXPIRED] = COUNT_EXPIRED,   [CAUSE_EVICTED] = COUNT_EVICTED,
+    [CAUSE_FLUSHED] = COUNT_FLUSHED,
+};
+
+static bool
+item_has_key(const struct item *it, struct slice key)
+{
+    return item_key_bytes(it) == key.len && !(item_kind(it) & ITEM_PIECE) &&
+           memcmp(item_key(it), key.at, key.len) == 0;
+}
+
+slot_word *
+link_find(struct store_thread *t, const struct index_hold *h, struct store_key key,
+          struct item **out_item)
+{
+    struct store *s = t->store;
+    struct index_cursor c = {0};
+    for (slot_word *w; (w = index_next(&s->index, h, key.hash, &c)) != NULL;) {
+        uint64_t slot = atomic_load_explicit(w, memory_order_relaxed);
+        struct item *it = item_at(s, slot_location(slot));
+        if (item_has_key(it, key.text)) {
+            *out_item = it;
+            return w;
+        }
+    }
+    return NULL;
+}
+
+slot_word *
+link_find_live(struct store_thread *t, const struct index_hold *h, struct store_key key,
+               struct item **out_item, enum store_gone *out_gone, int *slots_delta)
+{
+    struct item *it;
+    slot_word *w = link_find(t, h, key, &it);
+    *out_gone = STORE_GONE_ABSENT;
+    if (!w)
+        return NULL;
+    enum item_state state = item_state(t, it, location_of(t->store, it));
+    if (LIKELY(state == ITEM_LIVE)) {
+        *out_item = it;
+        return w;
+    }
+    *out_gone = state == ITEM_EXPIRED ? STORE_GONE_EXPIRED : STORE_GONE_FLUSHED;
+    link_remove(t, w, it, cause_of(state));
+    --*slots_delta;
+    return NULL;
+}
+
+/* ---- room -------------------------------------------------------------------------------- */
+
+static void
+seal_active(struct store_thread *t)
+{
+    if (!t->active)
+        return;
+    segment_seal(&t->store->pool, t->active, t->active_fill);
+    t->active = 0;
+}
+
+/* No segment to be had: hold more of them ahead from now on. */
+enum store_outcome
+link_no_segment(struct store_thread *t)
+{
+    struct store *s = t->store;
+    if (!s->config.evict && atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed))
+        return STORE_NO_MEMORY;
+    uint32_t limit = (uint32_t)(atomic_load_explicit(&s->budget.limit, memory_order_relaxed) >>
+                                s->pool.seg_shift);
+    uint32_t most = limit / 50 < 4 ? 4 : limit / 50;
+    uint32_t reserve = atomic_load_explicit(&s->pool.reserve, memory_order_relaxed);
+    if (reserve < most)
+        atomic_store_explicit(&s->pool.reserve, reserve + 1, memory_order_relaxed);
+    count(t, COUNT_AGAIN);
+    return STORE_AGAIN;
+}
+
+char *
+link_room(struct store_thread *t, uint32_t bytes, enum store_outcome *out_why)
+{
+    struct store *s = t->store;
+    uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
+    if (t->active &&
+        (t->active_fill + bytes > s->pool.seg_bytes ||
+         atomic_load_explicit(&s->pool.segs[t->active].flush_epoch, memory_order_relaxed) !=
+             flush_epoch))
+        seal_active(t);
+    if (!t->active) {
+        t->active = segment_take(&s->pool, SEGMENT_ACTIVE, flush_epoch, s->config.evict ? 0 : 2);
+        t->active_fill = 0;
+        if (!t->active) {
+            *out_why = link_no_segment(t);
+            return NULL;
+        }
+    }
+    return segment_at(&s->pool, t->active) + t->active_fill;
+}
+
+void
+link_room_used(struct store_thread *t, uint32_t bytes)
+{
+    t->active_fill += bytes;
+}
+
+/* ---- linking ----------------------------------------------------------------------------- */
+
+/* The entry of a full bucket that was read longest ago goes: a group never grows without bound, not
+ * even under keys made to collide. */
+static slot_word *
+evict_crowded(struct store_thread *t, slot_word *bucket)
+{
+    struct store *s = t->store;
+    slot_word *oldest = &bucket[0];
+    uint32_t oldest_access = UINT32_MAX;
+    for (unsigned i = 0; i < INDEX_SLOTS; i++) {
+        uint64_t slot = atomic_load_explicit(&bucket[i], memory_order_relaxed);
+        uint32_t access = item_at(s, slot_location(slot))->access & ITEM_ACCESS_MASK;
+        if (access < oldest_access) {
+            oldest_access = access;
+            oldest = &bucket[i];
+        }
+    }
+    struct item *it =
+        item_at(s, slot_location(atomic_load_explicit(oldest, memory_order_relaxed)));
+    link_remove(t, oldest, it, CAUSE_EVICTED);
+    count(t, COUNT_INDEX_EVICTED);
+    return oldest;
+}
+
+bool
+link_item(struct store_thread *t, struct index_hold *h, uint64_t hash, struct item *it,
+          slot_word *slot)
+{
+    struct store *s = t->store;
+    uint64_t location = location_of(s, it);
+    bool added = false;
+    if (!slot) {
+        slot_word *crowd = NULL;
+        slot = index_place(&s->index, h, hash, &t->local, &crowd);
+        added = slot != NULL;
+        if (!slot)
+            slot = evict_crowded(t, crowd);
+    }
+    atomic_fetch_add_explicit(&s->pool.segs[segment_of(s, location)].live, live_share(it),
+                              memory_order_relaxed);
+    atomic_store_explicit(slot, slot_make(location, hash, item_kind(it)), memory_order_release);
+    return added;
+}
+
+static void
+doom_pieces(struct store_thread *t, struct item *it)
+{
+    struct item_pieces p = item_pieces(it);
+    struct doomed *d = malloc(sizeof *d);
+    if (!d)      /* they can no longer be found, and go when their segments do */
+        return;
+    *d = (struct doomed){.next = t->doomed, .serial = p.serial,
+                         .piece_count = large_piece_count(t->store, p.value_bytes)};
+    t->doomed = d;
+}
+
+void
+link_remove(struct store_thread *t, slot_word *slot, struct item *it, enum cause cause)
+{
+    struct store *s = t->store;
+    atomic_store_explicit(slot, 0, memory_order_release);
+    atomic_fetch_sub_explicit(&s->pool.segs[segment_of(s, location_of(s, it))].live,
+                              live_share(it), memory_order_relaxed);
+    if (!s->config.evict && atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed))
+        atomic_store_explicit(&s->keep.hopeless, false, memory_order_relaxed);
+    if (item_kind(it) & ITEM_PIECE)
+        return;
+    count(t, cause_counter[cause]);
+    if (!(it->access >> 24 & MARK_FETCHED)) {
+        if (cause == CAUSE_EVICTED)
+            count(t, COUNT_EVICTED_UNFETCHED);
+        else if (cause == CAUSE_EXPIRED)
+            count(t, COUNT_EXPIRED_UNFETCHED);
+    }
+    if (item_kind(it) & ITEM_PIECES)
+        doom_pieces(t, it);
+}
+
+void
+link_settle(struct store_thread *t, int slots_delta)
+{
+    struct store *s = t->store;
+    if (slots_delta)
+        index_counted(&s->index, &t->local, slots_delta, link_hash_of, s);
+    if (LIKELY(!t->doomed))
+        return;
+    struct doomed *last = t->doomed;
+    uint32_t n = 1;
+    for (; last->next; last = last->next)
+        n++;
+    pthread_mutex_lock(&s->keep.lock);
+    last->next = s->keep.doomed;
+    s->keep.doomed = t->doomed;
+    pthread_mutex_unlock(&s->keep.lock);
+    atomic_fetch_add_explicit(&s->keep.doomed_count, n, memory_order_relaxed);
+    t->doomed = NULL;
+}
+
+uint64_t
+link_hash_of(void *store, uint64_t location)
+{
+    struct store *s = store;
+    return item_hash(item_at(s, location), s->seed);
+}
+
+/*
+ * A Lamport clock per thread (Lamport 1978): numbers of one key only grow whoever writes it, and no
+ * two threads ever give the same one, without a line that all of them write.
+ */
+uint64_t
+link_cas_next(struct store_thread *t, uint64_t old)
+{
+    uint64_t p = t->store->residues;
+    uint64_t least = old > t->cas_last && old != UINT64_MAX ? old + 1 : t->cas_last + 1;
+    uint64_t next = ((least + p - 1 - t->number) & ~(p - 1)) + t->number;
+    if (next < least)                  /* past 2^64: go on where this thread's counter stands */
+        next = (t->cas_last | (p - 1)) + 1 + t->number;
+    t->cas_last = next;
+    return next;
+}

@@ -1,0 +1,253 @@
+/*
+ * segment.c -- the pool of segments.
+ *
+ * A mutex guards it: it is taken once for each 64 KiB to 1 MiB stored, never with another lock
+ * held and never across a system call that could wait (fresh memory costs one mprotect, outside).
+ * The free list is a stack: memory that was in use a moment ago is in the caches and mapped.
+ */
+#include "segment.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const bool may_move[SEGMENT_STATES][SEGMENT_STATES] = {
+    [SEGMENT_NONE] = {[SEGMENT_ACTIVE] = true, [SEGMENT_LENT] = true},
+    [SEGMENT_FREE] = {[SEGMENT_ACTIVE] = true, [SEGMENT_LENT] = true, [SEGMENT_NONE] = true},
+    [SEGMENT_ACTIVE] = {[SEGMENT_SEALED] = true},
+    [SEGMENT_LENT] = {[SEGMENT_SEALED] = true, [SEGMENT_ACTIVE] = true, [SEGMENT_LIMBO] = true},
+    [SEGMENT_SEALED] = {[SEGMENT_VICTIM] = true},
+    [SEGMENT_VICTIM] = {[SEGMENT_SEALED] = true, [SEGMENT_LIMBO] = true},
+    [SEGMENT_LIMBO] = {[SEGMENT_FREE] = true},
+};
+
+static void
+segment_move(struct segment_pool *p, uint32_t seg, enum segment_state to)
+{
+    struct segment *s = &p->segs[seg];
+    CHECK(may_move[s->state][to]);
+    p->counts[s->state]--;
+    p->counts[to]++;
+    s->state = to;
+}
+
+static void
+append(struct segment_pool *p, struct segment_list *list, uint32_t seg)
+{
+    p->segs[seg].next = 0;
+    if (list->last)
+        p->segs[list->last].next = seg;
+    else
+        list->first = seg;
+    list->last = seg;
+    list->count++;
+}
+
+static void
+push(struct segment_pool *p, struct segment_list *list, uint32_t seg)
+{
+    p->segs[seg].next = list->first;
+    list->first = seg;
+    if (!list->last)
+        list->last = seg;
+    list->count++;
+}
+
+static uint32_t
+pop(struct segment_pool *p, struct segment_list *list)
+{
+    uint32_t seg = list->first;
+    if (!seg)
+        return 0;
+    list->first = p->segs[seg].next;
+    if (!list->first)
+        list->last = 0;
+    list->count--;
+    return seg;
+}
+
+int
+segment_pool_init(struct segment_pool *p, size_t seg_bytes, size_t reserve_bytes, bool huge,
+                  struct budget *budget, struct epoch *epoch)
+{
+    memset(p, 0, sizeof *p);
+    p->seg_bytes = seg_bytes;
+    p->seg_shift = (unsigned)__builtin_ctzll(seg_bytes);
+    p->budget = budget;
+    p->epoch = epoch;
+    p->fresh = 1;
+    p->count_max = (uint32_t)(reserve_bytes / seg_bytes) + 1;
+    atomic_store(&p->reserve, 2);
+    int e = region_reserve(&p->memory, (size_t)p->count_max * seg_bytes, huge);
+    if (e == 0)
+        e = region_reserve(&p->table, p->count_max * sizeof(struct segment), false);
+    if (e != 0) {
+        region_release(&p->memory);
+        return e;
+    }
+    p->segs = (struct segment *)(void *)p->table.base;
+    e = pthread_mutex_init(&p->lock, NULL);
+    if (e != 0) {
+        region_release(&p->memory);
+        region_release(&p->table);
+    }
+    return -e;
+}
+
+void
+segment_pool_fini(struct segment_pool *p)
+{
+    pthread_mutex_destroy(&p->lock);
+    region_release(&p->memory);
+    region_release(&p->table);
+}
+
+/* Limbo -> free for those at its head whose grace period is over.  In order of retirement, so the
+ * first that has not passed ends it. */
+static void
+collect_limbo_locked(struct segment_pool *p)
+{
+    while (p->limbo.first && epoch_passed(p->epoch, p->segs[p->limbo.first].retired)) {
+        uint32_t seg = pop(p, &p->limbo);
+        segment_move(p, seg, SEGMENT_FREE);
+        push(p, &p->free, seg);
+    }
+}
+
+/* Memory that is not in use yet: a number given back earlier, or one never used. */
+static uint32_t
+take_fresh_locked(struct segment_pool *p, uint32_t keep)
+{
+    size_t kept = atomic_load_explicit(&p->budget->owed, memory_order_relaxed) +
+                  (size_t)keep * p->seg_bytes;
+    if (!p->none.first && p->fresh >= p->count_max)
+        return 0;
+    if (!budget_take_keeping(p->budget, p->seg_bytes, kept))
+        return 0;
+    uint32_t seg = pop(p, &p->none);
+    if (seg)
+        return seg;
+    seg = p->fresh;
+    if (region_use(&p->table, (seg + 1) * sizeof(struct segment)) != 0 ||
+        region_use(&p->memory, (size_t)(seg + 1) * p->seg_bytes) != 0) {
+        budget_give(p->budget, p->seg_bytes);
+        return 0;
+    }
+    p->fresh++;
+    p->counts[SEGMENT_NONE]++;
+    return seg;
+}
+
+uint32_t
+segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch, uint32_t keep)
+{
+    uint32_t seg = 0;
+    pthread_mutex_lock(&p->lock);
+    if (p->free.count <= keep)
+        collect_limbo_locked(p);
+    if (p->free.count > keep) {
+        seg = pop(p, &p->free);
+        atomic_fetch_sub_explicit(&p->ready, 1, memory_order_relaxed);
+    } else {
+        seg = take_fresh_locked(p, keep);
+    }
+    if (seg) {
+        segment_move(p, seg, as);
+        p->segs[seg].filled = 0;
+        CHECK(atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed) == 0);
+        atomic_store_explicit(&p->segs[seg].flush_epoch, flush_epoch, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return seg;
+}
+
+void
+segment_seal(struct segment_pool *p, uint32_t seg, uint32_t filled)
+{
+    pthread_mutex_lock(&p->lock);
+    segment_move(p, seg, SEGMENT_SEALED);
+    p->segs[seg].filled = filled;
+    p->segs[seg].order = ++p->order_next;
+    append(p, &p->sealed, seg);
+    atomic_store_explicit(&p->sealed_count, p->sealed.count, memory_order_relaxed);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void
+segment_discard(struct segment_pool *p, uint32_t seg, uint32_t filled)
+{
+    pthread_mutex_lock(&p->lock);
+    segment_move(p, seg, SEGMENT_SEALED);
+    p->segs[seg].filled = filled;
+    p->segs[seg].order = 0;
+    push(p, &p->sealed, seg);
+    atomic_store_explicit(&p->sealed_count, p->sealed.count, memory_order_relaxed);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void
+segment_activate(struct segment_pool *p, uint32_t seg)
+{
+    pthread_mutex_lock(&p->lock);
+    segment_move(p, seg, SEGMENT_ACTIVE);
+    pthread_mutex_unlock(&p->lock);
+}
+
+uint32_t
+segment_pick_oldest(struct segment_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    uint32_t seg = pop(p, &p->sealed);
+    if (seg)
+        segment_move(p, seg, SEGMENT_VICTIM);
+    atomic_store_explicit(&p->sealed_count, p->sealed.count, memory_order_relaxed);
+    pthread_mutex_unlock(&p->lock);
+    return seg;
+}
+
+void
+segment_unpick(struct segment_pool *p, uint32_t seg)
+{
+    pthread_mutex_lock(&p->lock);
+    segment_move(p, seg, SEGMENT_SEALED);
+    append(p, &p->sealed, seg);
+    atomic_store_explicit(&p->sealed_count, p->sealed.count, memory_order_relaxed);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void
+segment_retire(struct segment_pool *p, uint32_t seg)
+{
+    pthread_mutex_lock(&p->lock);
+    CHECK(atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed) == 0);
+    segment_move(p, seg, SEGMENT_LIMBO);
+    p->segs[seg].retired = epoch_retire(p->epoch);
+    append(p, &p->limbo, seg);
+    atomic_fetch_add_explicit(&p->ready, 1, memory_order_relaxed);
+    collect_limbo_locked(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
+bool
+segment_trim(struct segment_pool *p)
+{
+    uint32_t seg = 0;
+    pthread_mutex_lock(&p->lock);
+    if (budget_excess(p->budget) > 0) {
+        collect_limbo_locked(p);
+        seg = pop(p, &p->free);
+        if (seg)
+            atomic_fetch_sub_explicit(&p->ready, 1, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (!seg)
+        return false;
+
+    region_drop(&p->memory, (size_t)seg << p->seg_shift, p->seg_bytes);
+
+    pthread_mutex_lock(&p->lock);
+    segment_move(p, seg, SEGMENT_NONE);
+    push(p, &p->none, seg);
+    budget_give(p->budget, p->seg_bytes);
+    pthread_mutex_unlock(&p->lock);
+    return budget_excess(p->budget) > 0;
+}

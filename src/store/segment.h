@@ -1,0 +1,133 @@
+/*
+ * segment.h -- the segments: where they are, what state each is in, who may move it on.
+ *
+ * All segments lie in one reserved mapping; number n begins at byte n * seg_bytes (number 0 is
+ * never used, so that no item has location 0).  What is known about a segment stands in a table
+ * beside the mapping, one cache line each.
+ *
+ *              take                seal                  pick (oldest first)
+ *     FREE ----------> ACTIVE ------------> SEALED -------------> VICTIM
+ *      ^  \                                  ^                      | all items unlinked
+ *      |   \ lend               adopt        |                      v
+ *      |    `-----> LENT --------------------'                    LIMBO
+ *      |             |  `--- unlinked, aborted ------------------> |
+ *      `-----------------------------------------------------------' grace period over
+ *     FREE <-> NONE: memory given back to the system / taken fresh
+ *
+ * The table of steps in segment.c is the law: segment_move() checks every one.
+ *
+ * Threads: pool->lock guards lists, states and counts.  An ACTIVE segment is written by its owner
+ * alone; live is changed by whoever links or unlinks an item of it (atomic add).
+ */
+#ifndef STORE_SEGMENT_H
+#define STORE_SEGMENT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/region.h"
+#include "budget.h"
+#include "epoch.h"
+
+enum segment_state {
+    SEGMENT_NONE, SEGMENT_FREE, SEGMENT_ACTIVE, SEGMENT_SEALED, SEGMENT_VICTIM, SEGMENT_LIMBO,
+    SEGMENT_LENT, SEGMENT_STATES
+};
+
+struct segment {
+    CACHE_ALIGNED uint32_t next;       /* number of the next in its list; 0: last */
+    uint32_t state;                    /* enum segment_state */
+    uint32_t filled;                   /* bytes, written by its owner, read after sealing */
+    _Atomic uint32_t flush_epoch;      /* items are older than the flush that made it outdated */
+    _Atomic uint64_t live;             /* linked: entries << 32 | their bytes (pieces: bytes only) */
+    uint64_t retired;                  /* LIMBO: free when this epoch has passed */
+    uint64_t order;                    /* SEALED: place in the FIFO, growing */
+};
+_Static_assert(sizeof(struct segment) == CACHE_LINE, "one line, so that segments share none");
+
+struct segment_list {
+    uint32_t first, last, count;
+};
+
+struct segment_pool {
+    size_t seg_bytes;                  /* power of two */
+    unsigned seg_shift;
+    struct region memory, table;       /* segments; struct segment of each */
+    struct segment *segs;
+    struct budget *budget;
+    struct epoch *epoch;
+
+    CACHE_ALIGNED pthread_mutex_t lock;
+    struct segment_list free, sealed, limbo, none;    /* none: given back, may be taken again */
+    uint32_t fresh;                    /* numbers from here on were never used */
+    uint32_t count_max;
+    uint32_t counts[SEGMENT_STATES];
+    uint64_t order_next;
+    _Atomic uint32_t ready;            /* free + limbo, for a look without the lock */
+    _Atomic uint32_t wanted;           /* as many at once, for a short while */
+    _Atomic uint32_t sealed_count;
+    _Atomic uint32_t reserve;          /* how many of these to hold ahead; grows with demand */
+};
+
+int segment_pool_init(struct segment_pool *p, size_t seg_bytes, size_t reserve_bytes, bool huge,
+                      struct budget *budget, struct epoch *epoch);
+void segment_pool_fini(struct segment_pool *p);
+
+/*
+ * A segment to be filled (ACTIVE or LENT), its number; 0: none has passed its grace period.
+ * `keep`: leave that many for somebody else.
+ */
+uint32_t segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch,
+                      uint32_t keep);
+/* ACTIVE or LENT -> SEALED, at the young end of the FIFO; `filled` bytes of it are items. */
+void segment_seal(struct segment_pool *p, uint32_t seg, uint32_t filled);
+/* LENT -> SEALED at the old end of the FIFO: it is the next to go. */
+void segment_discard(struct segment_pool *p, uint32_t seg, uint32_t filled);
+/* LENT -> ACTIVE: its borrower goes on filling it as an ordinary segment. */
+void segment_activate(struct segment_pool *p, uint32_t seg);
+/* The oldest SEALED -> VICTIM; 0: there is none. */
+uint32_t segment_pick_oldest(struct segment_pool *p);
+/* VICTIM -> SEALED again, as the youngest: where nothing is evicted, order means nothing. */
+void segment_unpick(struct segment_pool *p, uint32_t seg);
+/* VICTIM, LENT -> LIMBO: nothing in it can be found any more. */
+void segment_retire(struct segment_pool *p, uint32_t seg);
+/* Gives free segments back to the system until the budget is met or none is free; true: more to do. */
+bool segment_trim(struct segment_pool *p);
+
+static inline char *
+segment_at(const struct segment_pool *p, uint32_t seg)
+{
+    return p->memory.base + ((size_t)seg << p->seg_shift);
+}
+
+/* Are `n` segments free, or taken fresh without passing the limit?  A hint: others take too. */
+static inline bool
+segment_available(const struct segment_pool *p, uint32_t n)
+{
+    size_t used = atomic_load_explicit(&p->budget->used, memory_order_relaxed);
+    size_t limit = atomic_load_explicit(&p->budget->limit, memory_order_relaxed);
+    uint32_t ready = atomic_load_explicit(&p->ready, memory_order_relaxed);
+    return ready + (limit > used ? (limit - used) >> p->seg_shift : 0) >= n;
+}
+
+/* Could a take succeed only after an eviction? */
+static inline bool
+segment_short(const struct segment_pool *p)
+{
+    uint32_t want = atomic_load_explicit(&p->reserve, memory_order_relaxed);
+    uint32_t wanted = atomic_load_explicit(&p->wanted, memory_order_relaxed);
+    if (want < wanted)
+        want = wanted;
+    uint32_t ready = atomic_load_explicit(&p->ready, memory_order_relaxed);
+    if (ready >= want)
+        return false;
+    size_t used = atomic_load_explicit(&p->budget->used, memory_order_relaxed);
+    size_t limit = atomic_load_explicit(&p->budget->limit, memory_order_relaxed);
+    return used + (want - ready) * p->seg_bytes > limit;
+}
+
+#endif

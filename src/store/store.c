@@ -1,0 +1,338 @@
+/*
+ * store.c -- the store as a whole: made and unmade, joined and parted, entered and left; its time,
+ * its limit, its numbers.
+ */
+#include "store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/rand.h"
+#include "inner.h"
+
+#define MEMORY_BYTES_MIN ((size_t)8 << 20)
+#define SEGMENT_BYTES_MIN ((size_t)64 << 10)
+#define SEGMENT_BYTES_MAX ((size_t)1 << 20)
+#define SEGMENTS_ABOUT 256u
+#define THREADS_MAX 1024u
+#define CAS_START_BITS 48              /* some clients keep CAS numbers in a double */
+#define CLOCK_START_S 2u               /* so that 1 is a time that has always passed */
+
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define SANITIZED 1
+#elif defined __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+/* ---- made and unmade ------------------------------------------------------------------------ */
+
+static size_t
+segment_bytes_for(size_t memory_bytes)
+{
+    size_t bytes = SEGMENT_BYTES_MIN;
+    while (bytes < SEGMENT_BYTES_MAX && bytes * 2 <= memory_bytes / SEGMENTS_ABOUT)
+        bytes *= 2;
+    return bytes;
+}
+
+/* Address space: four times the limit or all the machine has, so that the limit can be raised. */
+static size_t
+reserve_bytes_for(const struct store_config *c)
+{
+    if (c->reserve_bytes)
+        return c->reserve_bytes;
+    size_t four = c->memory_bytes * 4;
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    size_t ram = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
+    return SANITIZED || four > ram ? four : ram;
+}
+
+static uint64_t
+power_of_two_from(uint64_t n)
+{
+    uint64_t p = 1;
+    while (p < n)
+        p *= 2;
+    return p;
+}
+
+/* Segments and index in as much address space as can be had, the limit at least. */
+static int
+reserve_memory(struct store *s)
+{
+    const struct store_config *c = &s->config;
+    size_t seg_bytes = segment_bytes_for(c->memory_bytes);
+    uint32_t item_bytes_min = item_bytes_for(c->cas_enabled ? ITEM_CAS : 0, 1, 0);
+    size_t reserve = reserve_bytes_for(c);
+    for (int e;; reserve = reserve / 2 > c->memory_bytes ? reserve / 2 : c->memory_bytes) {
+        e = segment_pool_init(&s->pool, seg_bytes, reserve, c->huge_pages, &s->budget, &s->epoch);
+        if (e == 0) {
+            e = index_init(&s->index, reserve / item_bytes_min, &s->budget);
+            if (e == 0)
+                return 0;
+            segment_pool_fini(&s->pool);
+        }
+        if (reserve <= c->memory_bytes)
+            return e;
+    }
+}
+
+static void
+set_sizes(struct store *s)
+{
+    uint32_t share = (uint32_t)(s->pool.seg_bytes / 16);
+    s->piece_bytes = share - item_bytes_for(ITEM_PIECE, 0, PIECE_ID_BYTES);
+    s->inline_bytes_max = s->piece_bytes;
+    s->residues = power_of_two_from(s->config.threads_max);
+    s->seed = s->config.hash_seed ? s->config.hash_seed : rand_seed();
+    s->cas_floor = rand_seed() >> (64 - CAS_START_BITS);
+    s->clock_start_ns = clock_ns();
+    atomic_store(&s->flush_epoch, 1);
+    atomic_store(&s->epoch.now, 1);
+}
+
+static bool
+config_valid(const struct store_config *c)
+{
+    return c->memory_bytes >= MEMORY_BYTES_MIN && c->threads_max >= 1 &&
+           c->threads_max <= THREADS_MAX && c->value_bytes_max <= (size_t)1 << 30;
+}
+
+int
+store_create(const struct store_config *config, struct store **out_store)
+{
+    if (!config_valid(config))
+        return -EINVAL;
+    struct store *s = aligned_alloc(CACHE_LINE, sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    memset(s, 0, sizeof *s);
+    s->config = *config;
+    atomic_store(&s->budget.limit, config->memory_bytes);
+    int e = -ENOMEM;
+    size_t words = config->threads_max * sizeof(struct epoch_word);
+    s->epoch.words = aligned_alloc(CACHE_LINE, words);
+    s->epoch.word_count = config->threads_max;
+    s->threads = calloc(config->threads_max, sizeof(struct store_thread *));
+    if (!s->epoch.words || !s->threads)
+        goto fail;
+    memset(s->epoch.words, 0, words);
+    e = reserve_memory(s);
+    if (e != 0)
+        goto fail;
+    set_sizes(s);
+    pthread_mutex_init(&s->threads_lock, NULL);
+    pthread_mutex_init(&s->keep.lock, NULL);
+    *out_store = s;
+    return 0;
+
+fail:
+    free(s->threads);
+    free(s->epoch.words);
+    free(s);
+    return e;
+}
+
+void
+store_destroy(struct store *s)
+{
+    for (unsigned i = 0; i < s->config.threads_max; i++)
+        CHECK(!s->threads[i]);
+    for (struct doomed *d = s->keep.doomed, *next; d; d = next) {
+        next = d->next;
+        free(d);
+    }
+    index_fini(&s->index);
+    segment_pool_fini(&s->pool);
+    pthread_mutex_destroy(&s->threads_lock);
+    pthread_mutex_destroy(&s->keep.lock);
+    free(s->threads);
+    free(s->epoch.words);
+    free(s);
+}
+
+/* ---- joined and parted ---------------------------------------------------------------------- */
+
+struct store_thread *
+store_join(struct store *s)
+{
+    struct store_thread *t = aligned_alloc(CACHE_LINE, sizeof *t);
+    if (!t)
+        return NULL;
+    memset(t, 0, sizeof *t);
+    pthread_mutex_lock(&s->threads_lock);
+    unsigned n = 0;
+    while (n < s->config.threads_max && s->threads[n])
+        n++;
+    if (n < s->config.threads_max) {
+        s->threads[n] = t;
+        t->store = s;
+        t->number = n;
+        t->epoch_word = &s->epoch.words[n];
+        t->cas_last = s->cas_floor;
+        t->serial_last = ++s->joins << 40;
+    }
+    pthread_mutex_unlock(&s->threads_lock);
+    if (!t->store) {
+        free(t);
+        return NULL;
+    }
+    return t;
+}
+
+void
+store_part(struct store_thread *t)
+{
+    struct store *s = t->store;
+    CHECK(!t->inside);
+    if (t->active)
+        segment_seal(&s->pool, t->active, t->active_fill);
+    index_local_drain(&s->index, &t->local);
+    pthread_mutex_lock(&s->threads_lock);
+    for (unsigned i = 0; i < COUNT_STORE_COUNTERS; i++)
+        s->parted[i] += counter_read(&t->counters[i]);
+    if (t->cas_last > s->cas_floor)
+        s->cas_floor = t->cas_last;
+    s->threads[t->number] = NULL;
+    pthread_mutex_unlock(&s->threads_lock);
+    free(t);
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+static uint32_t
+read_clock(const struct store *s)
+{
+    if (s->config.clock)
+        return s->config.clock(s->config.clock_ctx);
+    return (uint32_t)((clock_ns() - s->clock_start_ns) / 1000000000u) + CLOCK_START_S;
+}
+
+static void
+flush_if_due(struct store *s, uint32_t now)
+{
+    uint32_t at = atomic_load_explicit(&s->flush_at, memory_order_relaxed);
+    if (UNLIKELY(at != 0 && at <= now) &&
+        atomic_compare_exchange_strong(&s->flush_at, &at, 0))
+        atomic_fetch_add(&s->flush_epoch, 1);
+}
+
+void
+store_enter(struct store_thread *t)
+{
+    DCHECK(!t->inside);
+    t->inside = true;
+    epoch_enter(&t->store->epoch, t->epoch_word);
+    t->now = read_clock(t->store);
+    flush_if_due(t->store, t->now);
+}
+
+void
+store_leave(struct store_thread *t)
+{
+    DCHECK(t->inside);
+    t->inside = false;
+    epoch_leave(t->epoch_word);
+}
+
+uint32_t
+store_now(const struct store_thread *t)
+{
+    return t->now;
+}
+
+void
+store_flush(struct store_thread *t, uint32_t at)
+{
+    struct store *s = t->store;
+    atomic_store(&s->flush_at, at <= t->now ? 0 : at);
+    if (at <= t->now) {
+        atomic_fetch_add(&s->flush_epoch, 1);
+        atomic_store_explicit(&s->keep.hopeless, false, memory_order_relaxed);
+    }
+}
+
+/* ---- the limit and the numbers --------------------------------------------------------------- */
+
+bool
+store_limit_set(struct store *s, size_t memory_bytes)
+{
+    if (memory_bytes < MEMORY_BYTES_MIN || memory_bytes > s->pool.memory.reserved)
+        return false;
+    atomic_store(&s->budget.limit, memory_bytes);
+    atomic_store_explicit(&s->keep.hopeless, false, memory_order_relaxed);
+    return true;
+}
+
+static void
+read_counters(struct store *s, uint64_t sums[COUNT_STORE_COUNTERS])
+{
+    pthread_mutex_lock(&s->threads_lock);
+    memcpy(sums, s->parted, sizeof s->parted);
+    for (unsigned n = 0; n < s->config.threads_max; n++)
+        for (unsigned i = 0; s->threads[n] && i < COUNT_STORE_COUNTERS; i++)
+            sums[i] += counter_read(&s->threads[n]->counters[i]);
+    pthread_mutex_unlock(&s->threads_lock);
+}
+
+/* Present entries are those of segments opened since the last flush; the others are flushed, even
+ * if their memory has not come back yet. */
+static void
+read_segments(struct store *s, struct store_stats *out)
+{
+    struct segment_pool *p = &s->pool;
+    uint32_t flush_epoch = atomic_load(&s->flush_epoch);
+    pthread_mutex_lock(&p->lock);
+    for (uint32_t seg = 1; seg < p->fresh; seg++) {
+        uint64_t live = atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed);
+        if (atomic_load_explicit(&p->segs[seg].flush_epoch, memory_order_relaxed) == flush_epoch) {
+            out->items_present += live >> 32;
+            out->bytes_present += (uint32_t)live;
+        } else {
+            out->items_flushed += live >> 32;
+        }
+    }
+    out->segment_bytes = p->seg_bytes;
+    out->segments_free = p->counts[SEGMENT_FREE];
+    out->segments_active = p->counts[SEGMENT_ACTIVE];
+    out->segments_sealed = p->counts[SEGMENT_SEALED] + p->counts[SEGMENT_VICTIM];
+    out->segments_limbo = p->counts[SEGMENT_LIMBO];
+    out->segments_lent = p->counts[SEGMENT_LENT];
+    pthread_mutex_unlock(&p->lock);
+    out->lent_bytes = out->segments_lent * p->seg_bytes;
+}
+
+void
+store_stats_read(struct store *s, struct store_stats *out)
+{
+    uint64_t c[COUNT_STORE_COUNTERS];
+    *out = (struct store_stats){0};
+    flush_if_due(s, read_clock(s));
+    read_segments(s, out);
+    read_counters(s, c);
+    out->items_stored = c[COUNT_STORED];
+    out->items_replaced = c[COUNT_REPLACED];
+    out->items_deleted = c[COUNT_DELETED];
+    out->items_expired = c[COUNT_EXPIRED];
+    out->items_evicted = c[COUNT_EVICTED];
+    out->items_flushed += c[COUNT_FLUSHED];
+    out->evicted_unfetched = c[COUNT_EVICTED_UNFETCHED];
+    out->expired_unfetched = c[COUNT_EXPIRED_UNFETCHED];
+    out->index_evicted = c[COUNT_INDEX_EVICTED];
+    out->parked = c[COUNT_AGAIN];
+    out->memory_limit_bytes = atomic_load(&s->budget.limit);
+    out->memory_used_bytes = atomic_load(&s->budget.used);
+    out->borrowed_bytes = atomic_load(&s->budget.borrowed);
+    out->index_bytes = index_memory_bytes(&s->index);
+    out->index_groups = atomic_load(&s->index.group_count);
+    int64_t slots = atomic_load(&s->index.slot_count);
+    out->index_slots_used = slots > 0 ? (uint64_t)slots : 0;
+    out->index_lines_used = atomic_load(&s->index.lines_used);
+}

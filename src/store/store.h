@@ -1,0 +1,222 @@
+/*
+ * store.h -- the door of the store: a bounded amount of memory that maps keys to values.
+ *
+ * It is a cache: any entry may go at any time, but what is returned is always the last value
+ * stored, whole.  All memory it holds (segments, index, what connections borrowed) stays within
+ * the limit given.  Entries go by one of five causes, each counted once:
+ *
+ *     stored = present + replaced + deleted + expired + evicted + flushed
+ *
+ * Threads.  Each thread that looks into the store joins once and then works in *sections*:
+ *
+ *     store_enter(t)      reads the clock
+ *       any number of calls below
+ *     store_leave(t)      pointers that were handed out die here
+ *
+ * A section must not contain a blocking call.  Nobody ever holds an entry: memory that a section
+ * may still be looking at is not reused before the section has ended.  A thread with an open section
+ * delays reuse of memory, nothing else.
+ *
+ * STORE_AGAIN: there is room to be made, but it is not made yet.  Nothing was changed; leave the
+ * section, call store_maintain(), and ask again.  It is never an error.
+ *
+ * Two stores in one process do not know of each other.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/bytes.h"
+
+#define STORE_KEY_BYTES_MAX 250u
+#define STORE_EXPIRY_NEVER 0u
+#define STORE_SMALL_BYTES_MAX 512u     /* items up to here may change in place */
+
+struct store;
+struct store_thread;
+struct store_upload;
+
+struct store_config {
+    size_t memory_bytes;               /* the limit; at least 8 MiB */
+    size_t reserve_bytes;              /* address space for raising it; 0: 4 x memory or all RAM */
+    size_t value_bytes_max;            /* longest value accepted, up to 1 GiB */
+    unsigned threads_max;              /* participants, at most 1024 */
+    bool cas_enabled;
+    bool evict;                        /* false: STORE_NO_MEMORY instead of evicting */
+    bool huge_pages;
+    uint64_t hash_seed;                /* 0: random */
+    uint32_t (*clock)(void *ctx);      /* seconds, never 0, never going back; NULL: CLOCK_MONOTONIC */
+    void *clock_ctx;
+};
+
+enum store_outcome {
+    STORE_OK,
+    STORE_MISS,           /* no such entry (get, delete, touch, incr, cas) */
+    STORE_EXISTS,         /* cas: the entry has changed since */
+    STORE_NOT_STORED,     /* add, replace, append, prepend: the condition does not hold */
+    STORE_TOO_LARGE,
+    STORE_NO_MEMORY,      /* only where evict is off, or nothing can be evicted */
+    STORE_NON_NUMERIC,
+    STORE_AGAIN
+};
+
+/* Why there was a miss. */
+enum store_gone { STORE_GONE_ABSENT, STORE_GONE_EXPIRED, STORE_GONE_FLUSHED };
+
+/* *out_store untouched on failure; returns 0 or -errno. */
+int store_create(const struct store_config *config, struct store **out_store);
+/* All threads have left. */
+void store_destroy(struct store *s);
+
+/* NULL: more than threads_max, or out of memory. */
+struct store_thread *store_join(struct store *s);
+void store_part(struct store_thread *t);
+
+void store_enter(struct store_thread *t);
+void store_leave(struct store_thread *t);
+uint32_t store_now(const struct store_thread *t);
+
+/* Hash of a key (1 to 250 bytes), as all calls below want it. */
+uint64_t store_hash(const struct store *s, struct slice key);
+
+/*
+ * Fetches the cache lines that n lookups will need: first the index, then the entries.  A hint:
+ * the lookups themselves look again.
+ */
+void store_prefetch(struct store_thread *t, const uint64_t *hashes, unsigned n);
+
+struct store_key {
+    struct slice text;
+    uint64_t hash;
+};
+
+/*
+ * What a lookup found.  value points to the whole value, or is NULL where it is kept in pieces:
+ * then store_spans() gives its parts.  Valid until store_leave(), but for values of up to
+ * STORE_SMALL_BYTES_MAX only until the next call on this thread.
+ */
+struct store_view {
+    const char *value;
+    uint64_t value_bytes;
+    uint64_t cas;                      /* 0 where CAS is off */
+    uint64_t serial;                   /* identifies a value in pieces; 0 for others */
+    uint32_t client_flags;
+    uint32_t expiry;                   /* on the store's clock; STORE_EXPIRY_NEVER */
+    uint32_t last_access;              /* before this one */
+    bool fetched;                      /* before this one */
+    enum store_gone gone;              /* STORE_MISS only */
+};
+
+/* OK or MISS.  new_expiry: NULL, or what the entry expires at from now on (touch, gat). */
+enum store_outcome store_get(struct store_thread *t, struct store_key key,
+                             const uint32_t *new_expiry, struct store_view *out_view);
+
+/*
+ * The parts of a value in pieces, from byte `at` on: at most span_max of them and about
+ * bytes_max bytes (whole parts; the first may begin in the middle).  Returns the number of spans
+ * and the bytes in them; 0: the value is no longer whole.
+ */
+unsigned store_spans(struct store_thread *t, uint64_t serial, uint64_t value_bytes, uint64_t at,
+                     uint64_t bytes_max, struct iovec *spans, unsigned span_max,
+                     uint64_t *out_bytes);
+
+/* Takes out the entry if it still is the value with this serial, of which store_spans found parts missing. */
+void store_drop_broken(struct store_thread *t, struct store_key key, uint64_t serial);
+
+enum store_mode {
+    STORE_SET, STORE_ADD, STORE_REPLACE, STORE_APPEND, STORE_PREPEND, STORE_CAS
+};
+
+struct store_put {
+    enum store_mode mode;
+    struct store_key key;
+    struct slice value;                /* ignored where upload is given */
+    struct store_upload *upload;       /* complete; consumed when the outcome is not AGAIN */
+    uint32_t client_flags;
+    uint32_t expiry;
+    uint64_t cas_expected;             /* STORE_CAS */
+    uint64_t joined_bytes_max;         /* append, prepend: longest result; 0: value_bytes_max */
+};
+
+/*
+ * OK, NOT_STORED, EXISTS, MISS (cas), TOO_LARGE, NO_MEMORY, AGAIN.  out_cas (may be NULL): the new
+ * number.  TOO_LARGE and NO_MEMORY leave an old entry alone; see store_delete.
+ */
+enum store_outcome store_put(struct store_thread *t, const struct store_put *put,
+                             uint64_t *out_cas);
+
+/* OK or MISS. */
+enum store_outcome store_delete(struct store_thread *t, struct store_key key);
+
+/*
+ * Adds to, or takes from, a value that is a decimal number: memcached's rules (wraps at 2^64,
+ * stops at 0, keeps the length and pads with blanks where the text gets shorter).
+ * OK, MISS, NON_NUMERIC, NO_MEMORY, AGAIN.
+ */
+enum store_outcome store_arith(struct store_thread *t, struct store_key key, bool decrement,
+                               uint64_t delta, uint64_t *out_number);
+
+/*
+ * Everything stored before `at` (on the store's clock) ceases to exist at that moment; at <= now:
+ * everything stored so far, at once.  A later call replaces one that is still to come.
+ */
+void store_flush(struct store_thread *t, uint32_t at);
+
+/*
+ * Values longer than this arrive by upload, straight into memory of the store: nothing can see
+ * them before store_put() succeeds.  A dying client costs store_upload_abort().
+ */
+size_t store_inline_bytes_max(const struct store *s);
+
+/* OK, TOO_LARGE, NO_MEMORY, AGAIN: uploads in progress use up their share (a quarter of the
+ * limit, together with what connections borrow; one is always admitted). */
+enum store_outcome store_upload_open(struct store_thread *t, uint64_t value_bytes,
+                                     struct store_upload **out_upload);
+/* OK with *out_len > 0 bytes of room at *out_at; OK with 0: complete; AGAIN; NO_MEMORY.  Room
+ * stays valid across sections. */
+enum store_outcome store_upload_room(struct store_thread *t, struct store_upload *u,
+                                     char **out_at, size_t *out_len);
+void store_upload_filled(struct store_thread *t, struct store_upload *u, size_t n);
+void store_upload_abort(struct store_thread *t, struct store_upload *u);
+
+/* Memory of connections, charged to the limit: together with uploads at most a quarter of it. */
+bool store_borrow(struct store_thread *t, size_t bytes);
+void store_repay(struct store_thread *t, size_t bytes);
+
+/*
+ * A slice of housekeeping: eviction, memory given back, parts of deleted values.  Looks at no more
+ * than `budget` entries.  Outside a section.  True: more is due now.
+ */
+#define STORE_MAINTAIN_BUDGET 64u
+bool store_maintain(struct store_thread *t, unsigned budget);
+/* Cheap enough to ask after every wake-up: would store_maintain() find something to do? */
+bool store_maintain_due(const struct store *s);
+
+/* New limit in bytes, reached in slices.  False: beyond the address space reserved. */
+bool store_limit_set(struct store *s, size_t memory_bytes);
+
+struct store_stats {
+    uint64_t items_stored, items_present, items_replaced, items_deleted, items_expired,
+        items_evicted, items_flushed;
+    uint64_t evicted_unfetched, expired_unfetched, index_evicted;
+    uint64_t bytes_present;                       /* of present items, headers included */
+    uint64_t memory_limit_bytes, memory_used_bytes, borrowed_bytes, lent_bytes;
+    uint64_t index_bytes, index_groups, index_slots_used, index_lines_used;
+    uint64_t segment_bytes, segments_free, segments_active, segments_sealed, segments_limbo,
+        segments_lent;
+    uint64_t parked;                              /* times AGAIN was answered */
+};
+/* Sums of all threads; exact when no thread is inside a section. */
+void store_stats_read(struct store *s, struct store_stats *out);
+
+/*
+ * Walks everything and checks that it hangs together; for tests, while no other thread is inside.
+ * NULL, or a sentence that says what is wrong.
+ */
+const char *store_verify(struct store *s);
+
+#endif
