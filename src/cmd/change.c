@@ -1,0 +1,356 @@
+/*
+ * change.c -- set add replace append prepend cas, delete, incr decr; and values that arrive by
+ * upload.
+ */
+#include "inner.h"
+
+#include <stdlib.h>
+
+#include "base/num.h"
+
+/* ---- how large is too large ------------------------------------------------------------------ */
+
+/*
+ * memcached's limit counts its own item: header 48, key and NUL, CR LF, CAS, flags if not zero.  Ours
+ * is smaller, but what fits must be the same on both: clients learn the limit from errors.
+ */
+#define REFERENCE_HEADER_BYTES (48u + 1 + 2 + 8)
+
+uint64_t
+value_bytes_max(const struct cmd_thread *t, const struct request *req)
+{
+    uint64_t beside = REFERENCE_HEADER_BYTES + req->key.len + (req->client_flags ? 4 : 0);
+    uint64_t all = t->cmd->config.item_bytes_max;
+    return beside < all ? all - beside : 0;
+}
+
+bool
+too_large(const struct cmd_thread *t, const struct request *req)
+{
+    return req->value_bytes > value_bytes_max(t, req);
+}
+
+/* ---- replies --------------------------------------------------------------------------------- */
+
+/* Having run out of room calls for as much housekeeping as this many stores. */
+#define STORES_AT_AGAIN 1024u
+
+static bool
+is_join(const struct request *req)
+{
+    return req->verb == VERB_APPEND || req->verb == VERB_PREPEND;
+}
+
+/* A set that fails takes the old value with it: better none than one that should be gone. */
+enum cmd_outcome
+store_refused(struct cmd_thread *t, const struct request *req, enum store_outcome why,
+              struct reply *reply)
+{
+    bool large = why == STORE_TOO_LARGE;
+    count(t, large ? CMD_store_too_large : CMD_store_no_memory);
+    if (req->verb == VERB_SET)
+        store_delete(t->store, key_of(t, req, req->key, 0));
+    return answer(req, reply, large ? PROTO_TOO_LARGE : PROTO_NO_MEMORY_STORING);
+}
+
+static void
+count_cas(struct cmd_thread *t, enum store_outcome outcome)
+{
+    count(t, outcome == STORE_OK     ? CMD_cas_hits
+             : outcome == STORE_MISS ? CMD_cas_misses
+                                     : CMD_cas_badval);
+}
+
+enum cmd_outcome
+store_done(struct cmd_thread *t, const struct request *req, enum store_outcome outcome,
+           struct reply *reply)
+{
+    if (outcome == STORE_AGAIN) {
+        t->stores += STORES_AT_AGAIN;
+        return CMD_AGAIN;
+    }
+    if (outcome == STORE_TOO_LARGE || outcome == STORE_NO_MEMORY) {
+        if (!is_join(req))
+            return store_refused(t, req, outcome, reply);
+        outcome = STORE_NOT_STORED;
+    }
+    count(t, CMD_cmd_set);
+    t->stores++;
+    if (req->verb == VERB_CAS)
+        count_cas(t, outcome);
+    switch (outcome) {
+    case STORE_OK:
+        return answer(req, reply, PROTO_STORED);
+    case STORE_EXISTS:
+        return answer(req, reply, PROTO_EXISTS);
+    case STORE_MISS:
+        return answer(req, reply, PROTO_NOT_FOUND);
+    case STORE_NOT_STORED:
+        return answer(req, reply, PROTO_NOT_STORED);
+    case STORE_TOO_LARGE:
+    case STORE_NO_MEMORY:
+    case STORE_NON_NUMERIC:
+    case STORE_AGAIN:
+        break;
+    }
+    CHECK(!"a storage command has no such outcome");
+    return CMD_DONE;
+}
+
+/* ---- storing --------------------------------------------------------------------------------- */
+
+struct store_put
+put_of(struct cmd_thread *t, const struct request *req)
+{
+    static const enum store_mode modes[VERB_COUNT] = {
+        [VERB_SET] = STORE_SET,       [VERB_ADD] = STORE_ADD,
+        [VERB_REPLACE] = STORE_REPLACE, [VERB_APPEND] = STORE_APPEND,
+        [VERB_PREPEND] = STORE_PREPEND, [VERB_CAS] = STORE_CAS,
+    };
+    return (struct store_put){
+        .mode = modes[req->verb],
+        .key = key_of(t, req, req->key, 0),
+        .client_flags = req->client_flags,
+        .expiry = expiry_of(t, req->exptime),
+        .cas_expected = req->number,
+        .joined_bytes_max = value_bytes_max(t, req),
+    };
+}
+
+/* A long value that came in one run with its command line: copied into an upload of its own. */
+static enum store_outcome
+upload_whole(struct cmd_thread *t, struct slice value, struct store_upload **out_upload)
+{
+    struct store_upload *u;
+    enum store_outcome outcome = store_upload_open(t->store, value.len, &u);
+    if (outcome != STORE_OK)
+        return outcome;
+    while (value.len) {
+        char *at;
+        size_t room;
+        outcome = store_upload_room(t->store, u, &at, &room);
+        if (outcome != STORE_OK) {
+            store_upload_abort(t->store, u);
+            return outcome;
+        }
+        size_t n = room < value.len ? room : value.len;
+        memcpy(at, value.at, n);
+        store_upload_filled(t->store, u, n);
+        value.at += n;
+        value.len -= n;
+    }
+    *out_upload = u;
+    return STORE_OK;
+}
+
+enum cmd_outcome
+run_store(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cursor,
+          struct reply *reply)
+{
+    (void)cursor;
+    if (too_large(t, req))
+        return store_refused(t, req, STORE_TOO_LARGE, reply);
+    if (req->bad_chunk)
+        return answer(req, reply, PROTO_BAD_CHUNK);
+    struct store_put put = put_of(t, req);
+    put.value = (struct slice){req->value, req->value_bytes};
+    if (UNLIKELY(put.value.len > store_inline_bytes_max(t->cmd->config.store))) {
+        enum store_outcome outcome = upload_whole(t, put.value, &put.upload);
+        if (outcome != STORE_OK)
+            return store_done(t, req, outcome, reply);
+    }
+    enum store_outcome outcome = store_put(t->store, &put, NULL);
+    if (outcome == STORE_AGAIN && put.upload)
+        store_upload_abort(t->store, put.upload);
+    return store_done(t, req, outcome, reply);
+}
+
+enum cmd_outcome
+run_delete(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cursor,
+           struct reply *reply)
+{
+    (void)cursor;
+    bool hit = store_delete(t->store, key_of(t, req, req->key, 0)) == STORE_OK;
+    count(t, hit ? CMD_delete_hits : CMD_delete_misses);
+    return answer(req, reply, hit ? PROTO_DELETED : PROTO_NOT_FOUND);
+}
+
+enum cmd_outcome
+run_arith(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cursor,
+          struct reply *reply)
+{
+    (void)cursor;
+    bool decr = req->verb == VERB_DECR;
+    uint64_t number;
+    switch (store_arith(t->store, key_of(t, req, req->key, 0), decr, req->number, &number)) {
+    case STORE_OK: {
+        char text[NUM_U64_CHARS_MAX + 2];
+        size_t n = num_put_u64(text, number);
+        memcpy(text + n, "\r\n", 2);
+        count(t, decr ? CMD_decr_hits : CMD_incr_hits);
+        t->stores++;
+        return answer(req, reply, (struct slice){text, n + 2});
+    }
+    case STORE_MISS:
+        count(t, decr ? CMD_decr_misses : CMD_incr_misses);
+        return answer(req, reply, PROTO_NOT_FOUND);
+    case STORE_NON_NUMERIC:
+        return answer(req, reply, PROTO_NON_NUMERIC);
+    case STORE_AGAIN:
+        return CMD_AGAIN;
+    case STORE_NO_MEMORY:
+    case STORE_TOO_LARGE:
+        return answer(req, reply, PROTO_NO_MEMORY);
+    case STORE_EXISTS:
+    case STORE_NOT_STORED:
+        break;
+    }
+    CHECK(!"incr and decr have no such outcome");
+    return CMD_DONE;
+}
+
+/* ---- uploads --------------------------------------------------------------------------------- */
+
+#define SINK_BYTES ((size_t)16 << 10)
+
+/*
+ * A storage request whose data block is arriving.  Where memory runs out in the middle (-M), the rest
+ * of the block goes into a sink and the error is sent at its end.
+ */
+struct cmd_upload {
+    struct request req;                /* key points to key_text */
+    struct store_upload *store;        /* NULL: given up, the rest is thrown away */
+    uint64_t received;                 /* bytes of the value */
+    char *sink;                        /* SINK_BYTES, or NULL: spill */
+    unsigned tail_len;
+    char tail[2];                      /* what should be CR LF */
+    char key_text[PROTO_KEY_BYTES_MAX];
+    char spill[256];
+};
+
+static struct cmd_upload *
+upload_create(const struct request *req)
+{
+    struct cmd_upload *u = malloc(sizeof *u);
+    if (!u)
+        return NULL;
+    *u = (struct cmd_upload){.req = *req};
+    memcpy(u->key_text, req->key.at, req->key.len);
+    u->req.key.at = u->key_text;
+    u->req.batch = 0;
+    return u;
+}
+
+enum cmd_body
+cmd_begin_body(struct cmd_thread *t, const struct request *req, struct reply *reply,
+               struct cmd_upload **out_upload)
+{
+    if (!reply_has_room(reply, LINE_BYTES, 0))
+        return CMD_BODY_AGAIN;
+    if (too_large(t, req)) {
+        store_refused(t, req, STORE_TOO_LARGE, reply);
+        return CMD_BODY_SWALLOW;
+    }
+    if (req->value_bytes <= store_inline_bytes_max(t->cmd->config.store))
+        return CMD_BODY_COLLECT;
+    struct store_upload *store;
+    enum store_outcome outcome = store_upload_open(t->store, req->value_bytes, &store);
+    if (outcome == STORE_AGAIN)
+        return CMD_BODY_AGAIN;
+    struct cmd_upload *u = outcome == STORE_OK ? upload_create(req) : NULL;
+    if (!u) {
+        if (outcome == STORE_OK)
+            store_upload_abort(t->store, store);
+        store_done(t, req, STORE_NO_MEMORY, reply);
+        return CMD_BODY_SWALLOW;
+    }
+    u->store = store;
+    *out_upload = u;
+    return CMD_BODY_UPLOAD;
+}
+
+/* The store cannot take the rest. */
+static void
+upload_give_up(struct cmd_thread *t, struct cmd_upload *u)
+{
+    store_upload_abort(t->store, u->store);
+    u->store = NULL;
+    u->sink = malloc(SINK_BYTES);
+}
+
+enum cmd_outcome
+cmd_upload_room(struct cmd_thread *t, struct cmd_upload *u, char **out_at, size_t *out_len)
+{
+    uint64_t left = u->req.value_bytes - u->received;
+    if (left == 0) {
+        *out_at = u->tail + u->tail_len;
+        *out_len = sizeof u->tail - u->tail_len;
+        return CMD_DONE;
+    }
+    if (u->store) {
+        switch (store_upload_room(t->store, u->store, out_at, out_len)) {
+        case STORE_OK:
+            return CMD_DONE;
+        case STORE_AGAIN:
+            return CMD_AGAIN;
+        default:
+            upload_give_up(t, u);
+        }
+    }
+    *out_at = u->sink ? u->sink : u->spill;
+    *out_len = u->sink ? SINK_BYTES : sizeof u->spill;
+    if (*out_len > left)
+        *out_len = left;
+    return CMD_DONE;
+}
+
+void
+cmd_upload_filled(struct cmd_thread *t, struct cmd_upload *u, size_t n)
+{
+    if (u->received == u->req.value_bytes) {
+        u->tail_len += (unsigned)n;
+        CHECK(u->tail_len <= sizeof u->tail);
+        return;
+    }
+    u->received += n;
+    if (u->store)
+        store_upload_filled(t->store, u->store, n);
+}
+
+static void
+upload_free(struct cmd_upload *u)
+{
+    free(u->sink);
+    free(u);
+}
+
+enum cmd_outcome
+cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u, struct reply *reply)
+{
+    CHECK(u->received == u->req.value_bytes && u->tail_len == sizeof u->tail);
+    if (!reply_has_room(reply, LINE_BYTES, 0))
+        return CMD_FULL;
+    enum cmd_outcome outcome;
+    if (!u->store) {
+        outcome = store_done(t, &u->req, STORE_NO_MEMORY, reply);
+    } else if (memcmp(u->tail, "\r\n", 2) != 0) {
+        store_upload_abort(t->store, u->store);
+        outcome = answer(&u->req, reply, PROTO_BAD_CHUNK);
+    } else {
+        struct store_put put = put_of(t, &u->req);
+        put.upload = u->store;
+        outcome = store_done(t, &u->req, store_put(t->store, &put, NULL), reply);
+        if (outcome == CMD_AGAIN)
+            return CMD_AGAIN;
+    }
+    upload_free(u);
+    return outcome;
+}
+
+void
+cmd_upload_abort(struct cmd_thread *t, struct cmd_upload *u)
+{
+    if (u->store)
+        store_upload_abort(t->store, u->store);
+    upload_free(u);
+}

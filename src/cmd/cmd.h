@@ -1,0 +1,150 @@
+/*
+ * cmd.h -- the door of the commands: a request against the store -> a reply.
+ *
+ * conn/ owns sockets and buffers and knows nothing of the store; cmd/ knows nothing of sockets.
+ * A worker's wake-up, as conn/ drives it:
+ *
+ *     cmd_enter(t)                        the clock is read, views into the store become possible
+ *       proto_parse() ...                 every complete request of every ready connection
+ *       cmd_prefetch(t, requests, n)      all their keys are hashed, their lines fetched
+ *       cmd_execute(t, request, ...)      in order, into the worker's reply; conn sends it
+ *     cmd_leave(t)                        views die: what was not sent has been copied by now
+ *     cmd_maintain(t)                     a slice of the store's housekeeping, when it is due
+ *     epoll_wait                          never between enter and leave
+ *
+ * Threads: a struct cmd_thread belongs to one thread.  struct cmd is shared.
+ */
+#ifndef CMD_CMD_H
+#define CMD_CMD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/proto.h"
+
+struct store;
+struct cmd;
+struct cmd_thread;
+struct cmd_upload;
+
+/* One line of a `stats` answer: emit("curr_items", "17"). */
+struct stats_sink {
+    void (*emit)(void *ctx, const char *name, const char *value);
+    void *ctx;
+};
+
+/* What the commands ask of the server around them.  All hooks may be called by any worker. */
+struct cmd_hooks {
+    void *ctx;
+    /* name: "" general, "settings", "conns", "reset" (no lines follow).  False: no such group. */
+    bool (*stats)(void *ctx, struct slice name, struct stats_sink *sink);
+    void (*shutdown)(void *ctx, bool graceful);
+    void (*verbosity)(void *ctx, unsigned level);
+    /* Seconds since 1970 at second 0 of the store's clock. */
+    int64_t epoch_offset_s;
+};
+
+struct cmd_config {
+    struct store *store;               /* outlives struct cmd */
+    size_t item_bytes_max;             /* -I */
+    bool flush_enabled;                /* not -F */
+    bool shutdown_enabled;             /* -A */
+    struct cmd_hooks hooks;
+};
+
+/* NULL when out of memory. */
+struct cmd *cmd_create(const struct cmd_config *config);
+void cmd_destroy(struct cmd *cmd);
+
+/* One for each thread that executes requests, before it starts.  NULL: out of memory or threads. */
+struct cmd_thread *cmd_thread_create(struct cmd *cmd);
+void cmd_thread_destroy(struct cmd_thread *t);
+
+void cmd_enter(struct cmd_thread *t);
+void cmd_leave(struct cmd_thread *t);
+
+/*
+ * Housekeeping: at most a few dozen microseconds.  Call outside enter/leave, once per wake-up, and
+ * again while connections are parked.  True: more is due now (do not sleep long).
+ */
+bool cmd_maintain(struct cmd_thread *t);
+
+/*
+ * Hashes the keys of n requests (at most CMD_BATCH_MAX) and fetches their cache lines.  The hashes
+ * are remembered with the requests and used if these are executed before the next call.
+ */
+#define CMD_BATCH_MAX 64
+#define CMD_BATCH_KEYS_MAX 512
+void cmd_prefetch(struct cmd_thread *t, struct request *reqs, unsigned n);
+
+enum cmd_outcome {
+    CMD_DONE,      /* executed; the reply (if any) is written; cursor is back to zero */
+    CMD_FULL,      /* the reply has no room: send it, then call again with the same cursor */
+    CMD_AGAIN,     /* the store needs a moment: send what is there, park the connection, call again */
+    CMD_CLOSE,     /* executed; close after the reply is sent (quit, shutdown) */
+    CMD_BROKEN     /* a promised value is gone in mid-sending: close now, the rest cannot be sent */
+};
+
+/*
+ * Where a request stands that could not be finished in one call.  Zero for a new request; kept by
+ * the connection, opaque to it, meaningful for the same request bytes only.
+ */
+struct cmd_cursor {
+    size_t key_at;          /* get: offset of the current key in req->keys */
+    size_t key_number;      /* get: how many keys came before it */
+    uint64_t value_at;      /* get: bytes of the current value that have been handed out */
+    uint64_t value_bytes;   /* get: of how many */
+    uint64_t value_serial;  /* get: which value they belong to */
+    bool in_value;
+};
+
+/*
+ * Executes one request whose data block (if it has one) is in the input.  Appends to the reply;
+ * small values are copied into its buffer, larger ones become spans that are valid until
+ * cmd_leave().  Of a value above CMD_WINDOW_BYTES one window at a time is appended: CMD_FULL.
+ */
+#define CMD_WINDOW_BYTES (1u << 20)
+enum cmd_outcome cmd_execute(struct cmd_thread *t, const struct request *req,
+                             struct cmd_cursor *cursor, struct reply *reply);
+
+/* What to do with a storage request whose data block has not (all) arrived: PARSE_BODY. */
+enum cmd_body {
+    CMD_BODY_COLLECT,   /* gather line and block in a buffer of your own, then parse again */
+    CMD_BODY_UPLOAD,    /* *out_upload takes the block as it comes; the line is done with */
+    CMD_BODY_SWALLOW,   /* refused, the reply is written: throw value_bytes + 2 away */
+    CMD_BODY_AGAIN      /* no memory for uploads, or no room in the reply: send, ask again later */
+};
+enum cmd_body cmd_begin_body(struct cmd_thread *t, const struct request *req, struct reply *reply,
+                             struct cmd_upload **out_upload);
+
+/*
+ * Where the next bytes of the block (its CR LF included) belong.  CMD_DONE: *out_at has room for
+ * *out_len > 0 bytes, or *out_len is 0 and the block is complete.  CMD_AGAIN: no room just now,
+ * stop reading this connection and ask again.  The room stays valid (an upload's memory is its
+ * own) until cmd_upload_filled().
+ */
+enum cmd_outcome cmd_upload_room(struct cmd_thread *t, struct cmd_upload *u, char **out_at,
+                                 size_t *out_len);
+void cmd_upload_filled(struct cmd_thread *t, struct cmd_upload *u, size_t n);
+
+/* Executes the request with the complete block.  CMD_DONE frees u; CMD_AGAIN and CMD_FULL: again. */
+enum cmd_outcome cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u,
+                                   struct reply *reply);
+void cmd_upload_abort(struct cmd_thread *t, struct cmd_upload *u);
+
+/*
+ * Memory for the private buffers of connections is part of -m: at most a quarter of it.  False:
+ * the allowance is used up; the connection must wait (or be closed), not allocate.
+ */
+bool cmd_memory_borrow(struct cmd_thread *t, size_t bytes);
+void cmd_memory_repay(struct cmd_thread *t, size_t bytes);
+
+/* Seconds on the store's clock, as read by cmd_enter(). */
+uint32_t cmd_now(const struct cmd_thread *t);
+
+/* The counters of this module, summed over threads: memcached's names.  For `stats`. */
+void cmd_counters_each(struct cmd *cmd, void (*emit)(void *ctx, const char *name, uint64_t value),
+                       void *ctx);
+
+#endif

@@ -1,0 +1,172 @@
+/*
+ * fetch.c -- get gets gat gats touch.
+ *
+ * A value of up to COPY_BYTES_MAX bytes is copied behind its header, a longer one goes out from
+ * where it lies in the store: past that length a span costs less than the copy.  A request may be
+ * left between any two keys, or between two windows of a long value, and is gone on with from the
+ * cursor.
+ */
+#include "inner.h"
+
+#define COPY_BYTES_MAX 4096u
+#define WINDOW_SPANS_MAX 256u
+
+static bool
+is_gat(const struct request *req)
+{
+    return req->verb == VERB_GAT || req->verb == VERB_GATS;
+}
+
+static void
+count_hit(struct cmd_thread *t, const struct request *req)
+{
+    count(t, is_gat(req) ? CMD_cmd_touch : CMD_cmd_get);
+    count(t, is_gat(req) ? CMD_touch_hits : CMD_get_hits);
+}
+
+static void
+count_miss(struct cmd_thread *t, const struct request *req, enum store_gone gone)
+{
+    count(t, is_gat(req) ? CMD_cmd_touch : CMD_cmd_get);
+    count(t, is_gat(req) ? CMD_touch_misses : CMD_get_misses);
+    if (gone == STORE_GONE_EXPIRED)
+        count(t, CMD_get_expired);
+    else if (gone == STORE_GONE_FLUSHED)
+        count(t, CMD_get_flushed);
+}
+
+static void
+put_header(const struct request *req, struct reply *reply, struct slice key,
+           const struct store_view *v)
+{
+    bool with_cas = req->verb == VERB_GETS || req->verb == VERB_GATS;
+    reply_wrote(reply, proto_put_value_header(reply_at(reply), key, v->client_flags,
+                                              (uint32_t)v->value_bytes, with_cas, v->cas));
+}
+
+/* The next window of a value in pieces.  CMD_BROKEN: not all of it is there any more. */
+static enum cmd_outcome
+put_window(struct cmd_thread *t, struct store_key key, const struct store_view *v, uint64_t at,
+           struct cmd_cursor *cursor, struct reply *reply, const struct request *header_for)
+{
+    struct iovec spans[WINDOW_SPANS_MAX];
+    uint64_t bytes = 0;
+    unsigned most = REPLY_SPANS_MAX - reply->span_count - 3;
+    unsigned n = store_spans(t->store, v->serial, v->value_bytes, at, CMD_WINDOW_BYTES, spans,
+                             most < WINDOW_SPANS_MAX ? most : WINDOW_SPANS_MAX, &bytes);
+    if (n == 0) {
+        store_drop_broken(t->store, key, v->serial);
+        return CMD_BROKEN;
+    }
+    if (header_for)
+        put_header(header_for, reply, key.text, v);
+    for (unsigned i = 0; i < n; i++)
+        reply_span(reply, spans[i].iov_base, spans[i].iov_len);
+    if (at + bytes < v->value_bytes) {
+        cursor->in_value = true;
+        cursor->value_at = at + bytes;
+        cursor->value_bytes = v->value_bytes;
+        cursor->value_serial = v->serial;
+        return CMD_FULL;
+    }
+    cursor->in_value = false;
+    reply_text(reply, SLICE("\r\n"));
+    return CMD_DONE;
+}
+
+static void
+put_whole(const struct request *req, struct reply *reply, struct slice key,
+          const struct store_view *v)
+{
+    put_header(req, reply, key, v);
+    if (v->value_bytes > COPY_BYTES_MAX) {
+        reply_span(reply, v->value, v->value_bytes);
+        reply_text(reply, SLICE("\r\n"));
+        return;
+    }
+    char *at = reply_at(reply);
+    memcpy(at, v->value, v->value_bytes);
+    memcpy(at + v->value_bytes, "\r\n", 2);
+    reply_wrote(reply, v->value_bytes + 2);
+}
+
+/* One key: CMD_DONE whether it was there or not. */
+static enum cmd_outcome
+get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
+        struct cmd_cursor *cursor, struct reply *reply)
+{
+    struct store_view v;
+    uint32_t expiry = 0;
+    if (is_gat(req))
+        expiry = expiry_of(t, req->exptime);
+    if (store_get(t->store, key, is_gat(req) ? &expiry : NULL, &v) != STORE_OK) {
+        count_miss(t, req, v.gone);
+        return CMD_DONE;
+    }
+    if (v.value) {
+        count_hit(t, req);
+        put_whole(req, reply, key.text, &v);
+        return CMD_DONE;
+    }
+    enum cmd_outcome outcome = put_window(t, key, &v, 0, cursor, reply, req);
+    if (outcome == CMD_BROKEN) {
+        count_miss(t, req, STORE_GONE_ABSENT);
+        return CMD_DONE;
+    }
+    count_hit(t, req);
+    return outcome;
+}
+
+/* The rest of a value whose first windows have gone out. */
+static enum cmd_outcome
+resume_value(struct cmd_thread *t, const struct request *req, struct slice text,
+             struct cmd_cursor *cursor, struct reply *reply)
+{
+    struct store_view v = {.serial = cursor->value_serial, .value_bytes = cursor->value_bytes};
+    struct store_key key = key_of(t, req, text, cursor->key_number);
+    return put_window(t, key, &v, cursor->value_at, cursor, reply, NULL);
+}
+
+enum cmd_outcome
+run_get(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cursor,
+        struct reply *reply)
+{
+    struct slice text;
+    for (size_t next = cursor->key_at; proto_next_key(req, &next, &text);
+         cursor->key_at = next, cursor->key_number++) {
+        size_t room = proto_value_header_max(text.len) + COPY_BYTES_MAX + 2;
+        if (UNLIKELY(!reply_has_room(reply, room, 2)))
+            return CMD_FULL;
+        enum cmd_outcome outcome =
+            UNLIKELY(cursor->in_value)
+                ? resume_value(t, req, text, cursor, reply)
+                : get_key(t, req, key_of(t, req, text, cursor->key_number), cursor, reply);
+        if (UNLIKELY(outcome != CMD_DONE))
+            return outcome;
+    }
+    if (!reply_has_room(reply, LINE_BYTES, 0))
+        return CMD_FULL;
+    *cursor = (struct cmd_cursor){0};
+    reply_text(reply, PROTO_END);
+    return CMD_DONE;
+}
+
+enum cmd_outcome
+run_touch(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cursor,
+          struct reply *reply)
+{
+    (void)cursor;
+    struct store_view v;
+    uint32_t expiry = expiry_of(t, req->exptime);
+    count(t, CMD_cmd_touch);
+    if (store_get(t->store, key_of(t, req, req->key, 0), &expiry, &v) == STORE_OK) {
+        count(t, CMD_touch_hits);
+        return answer(req, reply, PROTO_TOUCHED);
+    }
+    count(t, CMD_touch_misses);
+    if (v.gone == STORE_GONE_EXPIRED)
+        count(t, CMD_get_expired);
+    else if (v.gone == STORE_GONE_FLUSHED)
+        count(t, CMD_get_flushed);
+    return answer(req, reply, PROTO_NOT_FOUND);
+}

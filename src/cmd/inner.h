@@ -1,0 +1,100 @@
+/*
+ * inner.h -- what the files of the commands share.
+ */
+#ifndef CMD_INNER_H
+#define CMD_INNER_H
+
+#include <pthread.h>
+
+#include "cmd.h"
+#include "obs/counter.h"
+#include "store/store.h"
+
+/* Counters of this module: memcached's names, in no particular order. */
+#define CMD_COUNTERS(X)                                                                           \
+    X(cmd_get) X(cmd_set) X(cmd_flush) X(cmd_touch) X(cmd_meta) X(get_hits) X(get_misses)         \
+    X(get_expired) X(get_flushed) X(delete_misses) X(delete_hits) X(incr_misses) X(incr_hits)     \
+    X(decr_misses) X(decr_hits) X(cas_misses) X(cas_hits) X(cas_badval) X(touch_hits)             \
+    X(touch_misses) X(store_too_large) X(store_no_memory)
+
+#define CMD_COUNTER_ENUM(name) CMD_##name,
+enum cmd_counter { CMD_COUNTERS(CMD_COUNTER_ENUM) CMD_COUNTER_COUNT };
+#undef CMD_COUNTER_ENUM
+
+struct cmd {
+    struct cmd_config config;
+    pthread_mutex_t lock;              /* guards the list of threads and parted */
+    struct cmd_thread *threads;
+    uint64_t parted[CMD_COUNTER_COUNT];
+};
+
+struct cmd_thread {
+    struct cmd *cmd;
+    struct store_thread *store;
+    struct cmd_thread *next;
+    unsigned stores;                   /* since the last housekeeping */
+    uint32_t batch;                    /* number of the last cmd_prefetch */
+    uint64_t hashes[CMD_BATCH_KEYS_MAX];
+    counter counters[CMD_COUNTER_COUNT];
+};
+
+static inline void
+count(struct cmd_thread *t, enum cmd_counter c)
+{
+    counter_add(&t->counters[c], 1);
+}
+
+/* The n-th key of a request with its hash, from the last prefetch where it was part of that. */
+static inline struct store_key
+key_of(struct cmd_thread *t, const struct request *req, struct slice text, size_t n)
+{
+    struct store_key key = {.text = text};
+    if (req->batch == t->batch && t->batch && req->batch_at + n < CMD_BATCH_KEYS_MAX &&
+        n < (req->key_count ? req->key_count : 1))
+        key.hash = t->hashes[req->batch_at + n];
+    else
+        key.hash = store_hash(t->cmd->config.store, text);
+    return key;
+}
+
+/* Room for any one-line reply. */
+#define LINE_BYTES 128u
+
+/* What a client means by an expiry time, on the store's clock. */
+uint32_t expiry_of(const struct cmd_thread *t, int32_t exptime);
+
+/* Is this value, with memcached's overhead for an item, beyond -I? */
+bool too_large(const struct cmd_thread *t, const struct request *req);
+uint64_t value_bytes_max(const struct cmd_thread *t, const struct request *req);
+
+enum cmd_outcome run_get(struct cmd_thread *t, const struct request *req,
+                         struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome run_store(struct cmd_thread *t, const struct request *req,
+                           struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome run_delete(struct cmd_thread *t, const struct request *req,
+                            struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome run_arith(struct cmd_thread *t, const struct request *req,
+                           struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome run_touch(struct cmd_thread *t, const struct request *req,
+                           struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome run_admin(struct cmd_thread *t, const struct request *req,
+                           struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome run_stats(struct cmd_thread *t, const struct request *req,
+                           struct cmd_cursor *cursor, struct reply *reply);
+
+static inline enum cmd_outcome
+answer(const struct request *req, struct reply *reply, struct slice text)
+{
+    if (!req->noreply)
+        reply_text(reply, text);
+    return CMD_DONE;
+}
+
+/* The reply to a storage command, its counters, and what becomes of the old value. */
+enum cmd_outcome store_refused(struct cmd_thread *t, const struct request *req,
+                               enum store_outcome why, struct reply *reply);
+enum cmd_outcome store_done(struct cmd_thread *t, const struct request *req,
+                            enum store_outcome outcome, struct reply *reply);
+struct store_put put_of(struct cmd_thread *t, const struct request *req);
+
+#endif

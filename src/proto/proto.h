@@ -1,0 +1,109 @@
+/*
+ * proto.h -- the door of the protocols: bytes from a client -> struct request, and the text of
+ * replies.  No I/O, no threads, no memory of its own.
+ *
+ * proto_parse() looks at one request at the start of the input.  It never reads past the length it
+ * is given, never allocates, never blocks, and copies nothing: every slice of the request points
+ * into the input.  Parsing the same bytes twice gives the same request, so a request that must
+ * wait is simply parsed again.
+ *
+ * What memcached answers with an error line is a request too (VERB_BAD): the error is part of the
+ * ordered stream of replies.  PARSE_BAD is left for what memcached answers by hanging up.
+ */
+#ifndef PROTO_PROTO_H
+#define PROTO_PROTO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "reply.h"
+
+#define PROTO_KEY_BYTES_MAX 250u
+#define PROTO_VALUE_BYTES_MAX (INT32_MAX - 2)      /* longest length accepted on a command line */
+#define PROTO_LINE_BYTES_MAX 2048u                 /* without its LF, unless it is a get */
+#define PROTO_GET_LINE_BYTES_MAX (1u << 20)
+
+enum verb {
+    VERB_GET, VERB_GETS, VERB_GAT, VERB_GATS,
+    VERB_SET, VERB_ADD, VERB_REPLACE, VERB_APPEND, VERB_PREPEND, VERB_CAS,
+    VERB_DELETE, VERB_INCR, VERB_DECR, VERB_TOUCH,
+    VERB_FLUSH_ALL, VERB_VERSION, VERB_VERBOSITY, VERB_QUIT, VERB_MN,
+    VERB_STATS, VERB_CACHE_MEMLIMIT, VERB_SHUTDOWN,
+    VERB_BAD,                                      /* answered by `error` alone */
+    VERB_COUNT
+};
+
+static inline bool
+verb_is_get(enum verb v)
+{
+    return v <= VERB_GATS;
+}
+
+static inline bool
+verb_is_store(enum verb v)
+{
+    return v >= VERB_SET && v <= VERB_CAS;
+}
+
+struct request {
+    enum verb verb;
+    bool noreply;
+    bool bad_chunk;               /* storage: the data block does not end in CR LF */
+    bool has_number;              /* flush_all: a delay was given, in exptime */
+    bool bad_number;              /* flush_all: what was given is no delay */
+    struct slice key;             /* the key, or the first of a get */
+    struct slice keys;            /* get family: from the first key to the end of the line */
+    uint32_t key_count;           /* get family: keys in `keys`; others 0 or 1 */
+    uint32_t client_flags;
+    int32_t exptime;              /* as sent: 0, negative, relative or absolute seconds */
+    uint64_t number;              /* cas unique, delta, megabytes, verbosity */
+    size_t value_bytes;           /* storage: length of the data block without CR LF */
+    const char *value;            /* storage: the block, or NULL while it is not all in the input */
+    struct slice args;            /* stats, shutdown: the rest of the line, trimmed of blanks */
+    struct slice error;           /* VERB_BAD: the reply line with CR LF; empty when silenced */
+    size_t line_bytes;            /* length of the command line with its terminator */
+    size_t swallow_bytes;         /* VERB_BAD: what follows the line and is thrown away unread */
+    uint32_t batch, batch_at;     /* for cmd/: where its hashes are; 0 from the parser */
+};
+
+enum parse {
+    PARSE_DONE,    /* one request, `used` bytes: line and data block; swallow_bytes not included */
+    PARSE_BODY,    /* a storage request whose data block is not all there; used = line_bytes */
+    PARSE_MORE,    /* no whole line yet; used = 0, the request is untouched */
+    PARSE_BAD      /* hang up; error (if not empty) is sent first; used = 0 */
+};
+
+/*
+ * searched: in and out, how many bytes from the start of the input are known to hold no LF; 0 for
+ * a new request.  It keeps a line that comes in small pieces from being searched again and again,
+ * and is 0 again as soon as the line has been found.
+ */
+enum parse proto_parse(const char *in, size_t len, size_t *searched, struct request *req,
+                       size_t *used);
+
+/*
+ * The keys of a get, one at a time.  cursor: offset into req->keys, 0 at the start, moved past the
+ * key returned.  False when there are no more.  Keys have been checked by proto_parse.
+ */
+bool proto_next_key(const struct request *req, size_t *cursor, struct slice *out_key);
+
+/* Longest "VALUE <key> <flags> <bytes> <cas>\r\n" for a key of this length. */
+static inline size_t
+proto_value_header_max(size_t key_len)
+{
+    return key_len + sizeof "VALUE  4294967295 4294967295 18446744073709551615\r\n";
+}
+
+/* Writes that line at `at`, returns its length.  cas is written where with_cas. */
+size_t proto_put_value_header(char *at, struct slice key, uint32_t client_flags,
+                              uint32_t value_bytes, bool with_cas, uint64_t cas);
+
+/* Error lines and replies that several commands share, each with CR LF. */
+extern const struct slice PROTO_ERROR, PROTO_BAD_FORMAT, PROTO_BAD_CHUNK, PROTO_BAD_EXPTIME,
+    PROTO_BAD_DELTA, PROTO_NON_NUMERIC, PROTO_TOO_LARGE, PROTO_NO_MEMORY_STORING,
+    PROTO_NO_MEMORY, PROTO_LINE_TOO_LONG, PROTO_STORED, PROTO_NOT_STORED, PROTO_EXISTS,
+    PROTO_NOT_FOUND, PROTO_DELETED, PROTO_TOUCHED, PROTO_OK, PROTO_END, PROTO_MN, PROTO_RESET;
+
+#endif
