@@ -1,0 +1,130 @@
+/*
+ * body.c -- data blocks of storage requests that are not all in the input.
+ *
+ * cmd/ decides what becomes of one: short ones are collected (input.c gathers line and block),
+ * long ones are received straight into the store's memory, refused ones are thrown away.  An
+ * upload and the swallowing of a block own all input of their connection until they are complete.
+ */
+#include "worker.h"
+
+#define BODY_REPLY_MAX 256        /* room for an answer written by cmd_begin_body() */
+
+/* Input that came together with the line.  RUNS: all of it has been taken. */
+static enum visit_stop
+feed(struct conn_worker *w, struct visit *v)
+{
+    struct conn *c = v->conn;
+    while (v->done < v->len) {
+        char *at;
+        size_t room;
+        if (cmd_upload_room(w->config.cmd, c->upload, &at, &room) == CMD_AGAIN) {
+            c->lent_wanted = 0;
+            return VISIT_WAITS;
+        }
+        if (room == 0)
+            break;
+        size_t n = v->len - v->done < room ? v->len - v->done : room;
+        memcpy(at, v->in + v->done, n);
+        cmd_upload_filled(w->config.cmd, c->upload, n);
+        v->done += n;
+    }
+    return VISIT_RUNS;
+}
+
+enum visit_stop
+body_begin(struct conn_worker *w, struct visit *v, const struct request *req)
+{
+    struct conn *c = v->conn;
+    if (!reply_has_room(&w->reply, BODY_REPLY_MAX, 0) && !visit_send(w, v))
+        return VISIT_BLOCKED;
+    size_t block = req->value_bytes + 2;
+    size_t there = v->len - v->done - req->line_bytes;
+    struct cmd_upload *upload;
+    switch (cmd_begin_body(w->config.cmd, req, &w->reply, &upload)) {
+    case CMD_BODY_COLLECT:
+        c->need = req->line_bytes + block;
+        return VISIT_RUNS;
+    case CMD_BODY_UPLOAD:
+        c->upload = upload;
+        v->done += req->line_bytes;
+        return feed(w, v);
+    case CMD_BODY_SWALLOW:
+        c->swallow = block - there;
+        v->done = v->len;
+        return VISIT_RUNS;
+    case CMD_BODY_AGAIN:
+        break;
+    }
+    c->lent_wanted = 0;
+    return VISIT_WAITS;
+}
+
+static enum visit_stop
+complete(struct conn_worker *w, struct visit *v)
+{
+    struct conn *c = v->conn;
+    for (;;) {
+        switch (cmd_upload_finish(w->config.cmd, c->upload, &w->reply)) {
+        case CMD_DONE:
+            c->upload = NULL;
+            return VISIT_RUNS;
+        case CMD_FULL:
+            if (!visit_send(w, v))
+                return VISIT_BLOCKED;
+            break;
+        case CMD_AGAIN:
+            return VISIT_PARKS;
+        case CMD_CLOSE:
+        case CMD_BROKEN:
+            c->broken = true;
+            return VISIT_CLOSES;
+        }
+    }
+}
+
+/*
+ * Receives until the socket is drained, the block is complete or the quantum is used up; after the
+ * last the loop reports the connection again.
+ */
+static enum visit_stop
+receive_block(struct conn_worker *w, struct visit *v)
+{
+    struct conn *c = v->conn;
+    size_t received = 0;
+    while (received < w->config.bytes_per_turn) {
+        char *at;
+        size_t room;
+        if (cmd_upload_room(w->config.cmd, c->upload, &at, &room) == CMD_AGAIN) {
+            c->lent_wanted = 0;
+            return VISIT_WAITS;
+        }
+        if (room == 0)
+            return complete(w, v);
+        ssize_t n = wire_recv(&c->wire, at, room);
+        if (n <= 0) {
+            c->broken = n == 0 || !wire_is_later(n) || c->hung_up;
+            return VISIT_RUNS;
+        }
+        cmd_upload_filled(w->config.cmd, c->upload, (size_t)n);
+        c->progress_s = w->now_s;
+        conn_count(w, CONN_bytes_read, (size_t)n);
+        received += (size_t)n;
+        if ((size_t)n < room)
+            return VISIT_RUNS;
+    }
+    return VISIT_RUNS;
+}
+
+void
+body_receive(struct conn_worker *w, struct visit *v)
+{
+    struct conn *c = v->conn;
+    if (c->in_len > 0) {
+        v->in = c->in + c->in_at;
+        v->len = c->in_len;
+    }
+    v->stop = feed(w, v);
+    if (v->stop == VISIT_RUNS)
+        v->stop = receive_block(w, v);
+    visit_finish(w, v);
+}

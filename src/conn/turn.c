@@ -1,0 +1,208 @@
+/*
+ * turn.c -- a worker's wake-up: receive from all, then batches of requests across connections.
+ *
+ * Visits are gathered first and served afterwards: an event names a connection by its address, and
+ * no connection can be closed before the last event has been looked at.
+ *
+ * No loop here is without bound: each connection is received from once, what it may have executed
+ * or send in a turn is limited, and what is left stays reported by the loop or queued.
+ */
+#include "worker.h"
+
+#define SWEEP_MS 1000
+
+static void
+add_visit(struct conn_worker *w, struct conn *c)
+{
+    struct visit *v = &w->visits[w->visit_count++];
+    v->conn = c;
+    v->len = v->done = v->parsed = 0;
+    v->sent = 0;
+    v->requests = 0;
+    v->parse_over = false;
+    v->stop = VISIT_RUNS;
+}
+
+/* The loop reports a connection that waits for something else: it must not do so again. */
+static void
+silence(struct conn_worker *w, struct conn *c, unsigned what)
+{
+    if (what & LOOP_HANGUP) {
+        loop_remove(w->config.loop, c->wire.fd);
+        c->interest = 0;
+        c->hung_up = true;
+    } else if (c->wait != CONN_WAIT_READY && c->interest != 0) {
+        if (loop_modify(w->config.loop, c->wire.fd, 0, c) == 0)
+            c->interest = 0;
+    }
+}
+
+static void
+gather_events(struct conn_worker *w, const struct loop_event *events, unsigned count)
+{
+    CHECK(count <= LOOP_EVENTS_MAX);
+    for (unsigned i = 0; i < count; i++)
+        __builtin_prefetch(events[i].tag, 1);
+    for (unsigned i = 0; i < count; i++) {
+        struct conn *c = events[i].tag;
+        if (LIKELY(c->wait <= CONN_WAIT_OUTPUT))
+            add_visit(w, c);
+        else
+            silence(w, c, events[i].what);
+    }
+}
+
+static void
+gather_queue(struct conn_worker *w, enum conn_wait which, unsigned most)
+{
+    struct list *head = &w->queues[which];
+    for (struct list *at = head->next; at != head && most > 0; at = at->next, most--) {
+        struct conn *c = LIST_ENTRY(at, struct conn, queue);
+        if (which == CONN_WAIT_MEMORY && !purse_cover(w, c, c->lent_wanted))
+            return;
+        add_visit(w, c);
+    }
+}
+
+static void
+receive_all(struct conn_worker *w)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < w->visit_count; i++) {
+        struct visit *v = &w->visits[i];
+        if (input_receive(w, v)) {
+            if (kept != i)
+                w->visits[kept] = *v;
+            kept++;
+        }
+    }
+    w->visit_count = kept;
+}
+
+/* Fills the batch from visit `next` on; returns the visit that is to be parsed next. */
+static unsigned
+fill_batch(struct conn_worker *w, unsigned next)
+{
+    w->batch_count = w->batch_keys = 0;
+    while (next < w->visit_count && w->batch_count < CMD_BATCH_MAX &&
+           w->batch_keys < CMD_BATCH_KEYS_MAX) {
+        if (!visit_parse(w, &w->visits[next], (uint8_t)next))
+            next++;
+    }
+    return next;
+}
+
+/* Executes the batch; visits from `first` on are open.  Returns the first that still is. */
+static unsigned
+execute_batch(struct conn_worker *w, unsigned first)
+{
+    unsigned item = 0;
+    for (unsigned i = first; i < w->visit_count; i++) {
+        struct visit *v = &w->visits[i];
+        for (; item < w->batch_count && w->items[item].visit == i; item++) {
+            if (v->stop == VISIT_RUNS)
+                visit_execute(w, v, item);
+        }
+        if (v->stop == VISIT_RUNS && !v->parse_over)
+            return i;
+        visit_finish(w, v);
+    }
+    return w->visit_count;
+}
+
+static void
+run_batches(struct conn_worker *w)
+{
+    unsigned first = 0, next = 0;
+    while (first < w->visit_count) {
+        next = fill_batch(w, next);
+        if (w->batch_count > 0)
+            cmd_prefetch(w->config.cmd, w->requests, w->batch_count);
+        first = execute_batch(w, first);
+        if (next < first)
+            next = first;    /* it was stopped in the middle of its input */
+    }
+}
+
+static void
+sweep_stuck(struct conn_worker *w, enum conn_wait which, uint32_t limit_s,
+            enum conn_counter counted)
+{
+    /* Partner: conn_wait_for() of any worker.  Late by a turn is early enough. */
+    if (atomic_load_explicit(&w->config.shared->memory_waiters, memory_order_relaxed) == 0)
+        return;
+    struct list *head = &w->queues[which];
+    while (!list_empty(head)) {
+        struct conn *c = LIST_ENTRY(head->next, struct conn, queue);
+        if (w->now_s - c->progress_s < limit_s)
+            return;
+        conn_count(w, counted, 1);
+        c->closing = false;
+        conn_close(w, c);
+    }
+}
+
+static void
+sweep_idle(struct conn_worker *w)
+{
+    for (unsigned budget = 1024; budget > 0 && !list_empty(&w->idle); budget--) {
+        struct conn *c = LIST_ENTRY(w->idle.next, struct conn, idle);
+        uint32_t last = atomic_load_explicit(&c->last_command_s, memory_order_relaxed);
+        if (w->now_s - last <= w->config.idle_timeout_s)
+            return;
+        if (c->wait == CONN_WAIT_INPUT && c->need == 0 && c->swallow == 0) {
+            conn_count(w, CONN_idle_kicks, 1);
+            conn_close(w, c);
+        } else {
+            list_take(&c->idle);    /* in the middle of a request: memcached lets it be */
+            list_append(&w->idle, &c->idle);
+        }
+    }
+}
+
+static void
+sweep(struct conn_worker *w)
+{
+    if (LIKELY(w->now_s == w->swept_s))
+        return;
+    w->swept_s = w->now_s;
+    sweep_stuck(w, CONN_WAIT_OUTPUT, STUCK_READER_S, CONN_conn_closed_stuck_reader);
+    sweep_stuck(w, CONN_WAIT_HOLDING, STUCK_UPLOAD_S, CONN_conn_closed_stuck_upload);
+    sweep_idle(w);
+}
+
+static int
+next_timeout_ms(const struct conn_worker *w)
+{
+    const struct list *queues = w->queues;
+    if (!list_empty(&queues[CONN_WAIT_READY]))
+        return 0;
+    if (!list_empty(&queues[CONN_WAIT_STORE]) || !list_empty(&queues[CONN_WAIT_MEMORY]))
+        return PARKED_RETRY_MS;
+    if (!list_empty(&queues[CONN_WAIT_OUTPUT]) || !list_empty(&queues[CONN_WAIT_HOLDING]) ||
+        !list_empty(&w->idle))
+        return SWEEP_MS;
+    return -1;
+}
+
+int
+conn_turn(struct conn_worker *w, const struct loop_event *events, unsigned count)
+{
+    struct cmd_thread *cmd = w->config.cmd;
+    cmd_enter(cmd);
+    w->now_s = cmd_now(cmd);
+    w->arena_used = 0;
+    w->visit_count = 0;
+    if (UNLIKELY(w->starved))
+        purse_probe(w);
+    gather_events(w, events, count);
+    gather_queue(w, CONN_WAIT_MEMORY, QUEUED_PER_TURN / 4);
+    gather_queue(w, CONN_WAIT_STORE, QUEUED_PER_TURN / 4);
+    gather_queue(w, CONN_WAIT_READY, QUEUED_PER_TURN / 2);
+    receive_all(w);
+    run_batches(w);
+    sweep(w);
+    cmd_leave(cmd);
+    cmd_maintain(cmd);
+    return next_timeout_ms(w);
+}

@@ -1,0 +1,304 @@
+/*
+ * visit.c -- one connection's part in a turn: parse, execute, send, and what then.
+ *
+ * Requests are parsed ahead into the batch, so that the keys of several connections are fetched
+ * together; they are executed strictly in order.  Where execution stops -- the socket is full, the
+ * store needs a moment, the quantum is used up -- what was parsed ahead is forgotten and the bytes
+ * from the stopped request on are kept: parsing them again gives the same requests.
+ *
+ * The worker's reply belongs to one visit at a time: it is empty when the first request of a visit
+ * is executed, and visit_finish() leaves it empty.
+ */
+#include "worker.h"
+
+#include <stdlib.h>
+
+#include "obs/log.h"
+
+#define LOGGED_LINE_MAX 512       /* -vv: longer command lines are cut */
+
+bool
+visit_parse(struct conn_worker *w, struct visit *v, uint8_t number)
+{
+    if (v->parsed == v->len || v->requests == w->config.requests_per_turn) {
+        v->parse_over = true;
+        return false;
+    }
+    struct conn *c = v->conn;
+    struct request *req = &w->requests[w->batch_count];
+    size_t used = 0, searched = c->searched;
+    c->searched = 0;
+    enum parse parse =
+        proto_parse(v->in + v->parsed, v->len - v->parsed, &searched, req, &used);
+    size_t swallow = 0;
+    switch (parse) {
+    case PARSE_DONE: {
+        size_t behind = v->len - v->parsed - used;
+        size_t here = req->swallow_bytes < behind ? req->swallow_bytes : behind;
+        swallow = req->swallow_bytes - here;
+        used += here;
+        break;
+    }
+    case PARSE_BAD:
+        req->verb = VERB_BAD;
+        req->key_count = 0;
+        v->parse_over = true;
+        break;
+    case PARSE_BODY:
+        v->parse_over = true;
+        break;
+    case PARSE_MORE:
+        c->searched = searched;
+        v->parse_over = true;
+        return false;
+    }
+    v->parsed += used;
+    v->requests++;
+    w->batch_keys += req->key_count;
+    w->items[w->batch_count++] = (struct batch_item){
+        .visit = number, .parse = (uint8_t)parse, .end = v->parsed, .swallow = swallow};
+    return !v->parse_over;
+}
+
+bool
+visit_send(struct conn_worker *w, struct visit *v)
+{
+    return output_send(w, v->conn, &v->sent);
+}
+
+/* Where a reply stood before a request, to take its answer back. */
+struct mark {
+    size_t len, bytes, last_span_bytes;
+    unsigned span_count;
+    char *block;
+    struct cmd_cursor cursor;
+};
+
+static inline struct mark
+mark_reply(const struct reply *r, const struct cmd_cursor *cursor)
+{
+    return (struct mark){r->len, r->bytes, r->span_count ? r->spans[r->span_count - 1].iov_len : 0,
+                         r->span_count, r->block, *cursor};
+}
+
+static void
+take_back(struct reply *r, struct cmd_cursor *cursor, const struct mark *mark)
+{
+    if (r->block != mark->block) {
+        free(r->block);
+        r->block = mark->block;
+    }
+    r->len = mark->len;
+    r->bytes = mark->bytes;
+    r->span_count = mark->span_count;
+    if (r->span_count > 0)
+        r->spans[r->span_count - 1].iov_len = mark->last_span_bytes;
+    *cursor = mark->cursor;
+}
+
+/* Executing it once more changes nothing but statistics. */
+static bool
+is_repeatable(const struct request *req)
+{
+    return verb_is_get(req->verb) || req->verb == VERB_STATS;
+}
+
+/*
+ * A large reply must be covered before it is sent, because what the socket leaves has to be kept
+ * whatever the allowance says.
+ */
+static bool
+reply_is_covered(struct conn_worker *w, struct conn *c)
+{
+    size_t uncovered = UNLIKELY(w->starved) ? CONN_FREE_BYTES : OUTPUT_UNCOVERED_MAX;
+    return LIKELY(w->reply.bytes <= uncovered) ||
+           purse_cover(w, c, purse_held(c) + w->reply.bytes);
+}
+
+/* After CMD_FULL: RUNS when the request can go on. */
+static enum visit_stop
+make_room(struct conn_worker *w, struct visit *v)
+{
+    if (w->reply.bytes == 0)
+        return VISIT_YIELDS;
+    if (!visit_send(w, v))
+        return VISIT_BLOCKED;
+    return v->sent >= w->config.bytes_per_turn ? VISIT_YIELDS : VISIT_RUNS;
+}
+
+static enum visit_stop
+execute_request(struct conn_worker *w, struct visit *v, const struct request *req)
+{
+    struct conn *c = v->conn;
+    struct reply *r = &w->reply;
+    for (;;) {
+        if (UNLIKELY(w->starved) && !visit_send(w, v))
+            return VISIT_BLOCKED;
+        struct mark mark = mark_reply(r, &c->cursor);
+        enum cmd_outcome outcome = cmd_execute(w->config.cmd, req, &c->cursor, r);
+        if (!reply_is_covered(w, c) && is_repeatable(req)) {
+            c->lent_wanted = purse_held(c) + r->bytes;
+            take_back(r, &c->cursor, &mark);
+            return VISIT_WAITS;
+        }
+        switch (outcome) {
+        case CMD_DONE:
+            return VISIT_RUNS;
+        case CMD_FULL: {
+            enum visit_stop stop = make_room(w, v);
+            if (stop != VISIT_RUNS)
+                return stop;
+            break;
+        }
+        case CMD_AGAIN:
+            return VISIT_PARKS;
+        case CMD_CLOSE:
+            c->closing = true;
+            return VISIT_CLOSES;
+        case CMD_BROKEN:
+            conn_count(w, CONN_conn_closed_value_gone, 1);
+            c->broken = true;
+            return VISIT_CLOSES;
+        }
+    }
+}
+
+static void
+log_command(const struct visit *v, size_t line_bytes)
+{
+    char text[LOGGED_LINE_MAX];
+    struct slice line = {v->in + v->done, line_bytes};
+    while (line.len > 0 && (line.at[line.len - 1] == '\n' || line.at[line.len - 1] == '\r'))
+        line.len--;
+    log_line(LOG_COMMAND, "<%d %s", v->conn->wire.fd, log_escape(text, sizeof text, line));
+}
+
+/* PARSE_DONE: the request, then what must follow from it before the next one. */
+static enum visit_stop
+run_request(struct conn_worker *w, struct visit *v, const struct request *req,
+            const struct batch_item *item)
+{
+    if (UNLIKELY(log_enabled(LOG_COMMAND)))
+        log_command(v, req->line_bytes);
+    enum visit_stop stop = execute_request(w, v, req);
+    if (stop != VISIT_RUNS)
+        return stop;
+    v->done = item->end;
+    v->conn->swallow = item->swallow;
+    if (UNLIKELY(w->reply.bytes >= OUTPUT_BYTES)) {
+        if (!visit_send(w, v))
+            return VISIT_BLOCKED;
+        if (v->sent >= w->config.bytes_per_turn)
+            return VISIT_YIELDS;
+    }
+    return VISIT_RUNS;
+}
+
+static enum visit_stop
+hang_up(struct conn_worker *w, struct visit *v, const struct request *req)
+{
+    struct conn *c = v->conn;
+    c->closing = true;
+    if (req->error.len > 0) {
+        if (!reply_has_room(&w->reply, req->error.len, 0) && !visit_send(w, v))
+            return VISIT_CLOSES;
+        reply_text(&w->reply, req->error);
+    }
+    return VISIT_CLOSES;
+}
+
+static void
+note_command_time(struct conn_worker *w, struct conn *c)
+{
+    if (LIKELY(atomic_load_explicit(&c->last_command_s, memory_order_relaxed) == w->now_s))
+        return;
+    atomic_store_explicit(&c->last_command_s, w->now_s, memory_order_relaxed);
+    if (!list_empty(&c->idle)) {
+        list_take(&c->idle);
+        list_append(&w->idle, &c->idle);
+    }
+}
+
+void
+visit_execute(struct conn_worker *w, struct visit *v, unsigned number)
+{
+    const struct batch_item *item = &w->items[number];
+    const struct request *req = &w->requests[number];
+    note_command_time(w, v->conn);
+    switch ((enum parse)item->parse) {
+    case PARSE_DONE:
+        v->stop = run_request(w, v, req, item);
+        break;
+    case PARSE_BODY:
+        v->stop = body_begin(w, v, req);
+        break;
+    case PARSE_BAD:
+        v->stop = hang_up(w, v, req);
+        break;
+    case PARSE_MORE:
+        CHECK(!"in a batch");
+    }
+}
+
+/* What the connection waits for, now that its reply is out of the worker's hands. */
+static void
+settle_down(struct conn_worker *w, struct visit *v)
+{
+    struct conn *c = v->conn;
+    if (UNLIKELY(c->out != NULL)) {
+        conn_wait_for(w, c, CONN_WAIT_OUTPUT);
+        return;
+    }
+    switch (v->stop) {
+    case VISIT_PARKS:
+        conn_count(w, CONN_conn_parked, 1);
+        conn_wait_for(w, c, CONN_WAIT_STORE);
+        break;
+    case VISIT_WAITS:
+        conn_wait_for(w, c, CONN_WAIT_MEMORY);
+        break;
+    case VISIT_YIELDS:
+        conn_count(w, CONN_conn_yields, 1);
+        if (c->in_ready)
+            conn_wait_for(w, c, CONN_WAIT_READY);
+        else
+            conn_rest(w, c);
+        break;
+    case VISIT_RUNS:
+    case VISIT_BLOCKED:
+    case VISIT_CLOSES:
+        conn_rest(w, c);
+        break;
+    }
+}
+
+void
+visit_finish(struct conn_worker *w, struct visit *v)
+{
+    struct conn *c = v->conn;
+    if (!c->broken)
+        visit_send(w, v);
+    if (UNLIKELY(c->broken || (c->closing && c->out == NULL))) {
+        conn_close(w, c);
+        return;
+    }
+    if (UNLIKELY(c->closing)) {
+        input_drop(w, c);
+        c->in_ready = false;
+        conn_wait_for(w, c, CONN_WAIT_OUTPUT);
+        return;
+    }
+    if (!input_keep(w, v)) {
+        conn_close(w, c);
+        return;
+    }
+    bool cut_short = v->stop == VISIT_RUNS && v->requests == w->config.requests_per_turn;
+    if (UNLIKELY(cut_short && c->need == 0 && c->in_len > 0))
+        v->stop = VISIT_YIELDS;
+    c->in_ready = v->stop != VISIT_RUNS && c->in_len > 0;
+    if (UNLIKELY(c->in_ready))
+        c->searched = 0;
+    if (UNLIKELY(c->lent > purse_held(c)))
+        purse_settle(w, c);
+    settle_down(w, v);
+}

@@ -1,0 +1,349 @@
+/*
+ * main.c -- larderd: the parts are made, wired together, run, and taken apart again.
+ *
+ * This is the only place that knows all of them.  The order is memcached's: privileges are dropped
+ * before anything is opened, the daemon forks before there are threads, clients are let in when
+ * all is ready.
+ *
+ * SIGINT and SIGTERM end the process, as does SIGUSR1, which says so; SIGHUP and SIGPIPE are
+ * ignored.  All take the same way out: the threads are joined, so that a leak or a lock that is
+ * still held would show.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/version.h"
+#include "daemon.h"
+#include "obs/log.h"
+#include "privileges.h"
+#include "settings.h"
+#include "stats.h"
+#include "workers.h"
+
+#define LISTENERS_MAX 64u
+#define BYTES_PER_TURN ((size_t)1 << 20)
+#define FDS_PER_WORKER 4u
+#define FDS_BASE 32u
+#define CLOCK_START_S 2u               /* a second that has passed exists from the start */
+
+struct server {
+    struct settings settings;
+    struct listener listeners[LISTENERS_MAX];
+    unsigned listener_count;
+    struct store *store;
+    struct stats *stats;
+    struct cmd *cmd;
+    struct workers *workers;
+    struct daemon_wait wait;
+};
+
+static struct server server;
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+static uint64_t clock_start_ns;
+
+static uint32_t
+seconds(void)
+{
+    return (uint32_t)((clock_ns() - clock_start_ns) / 1000000000u) + CLOCK_START_S;
+}
+
+static uint32_t
+store_clock(void *ctx)
+{
+    (void)ctx;
+    return seconds();
+}
+
+/* ---- stopping -------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t stopping;
+static struct workers *_Atomic running;
+
+static void
+stop(int signal_number)
+{
+    struct workers *workers = running;
+    stopping = signal_number;
+    if (workers)
+        workers_stop(workers);
+}
+
+static void
+handle_signals(void)
+{
+    struct sigaction action = {.sa_handler = stop};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGHUP, &action, NULL);
+    sigaction(SIGPIPE, &action, NULL);
+}
+
+/* ---- what the commands ask for --------------------------------------------------------------- */
+
+static bool
+hook_stats(void *ctx, struct slice name, struct stats_sink *sink)
+{
+    struct server *s = ctx;
+    return stats_answer(s->stats, name, sink);
+}
+
+static void
+hook_shutdown(void *ctx, bool graceful)
+{
+    (void)ctx;
+    raise(graceful ? SIGUSR1 : SIGINT);
+}
+
+static void
+hook_verbosity(void *ctx, unsigned level)
+{
+    (void)ctx;
+    log_set_level(level);
+}
+
+/* ---- listening ------------------------------------------------------------------------------- */
+
+static int
+refuse(const char *why)
+{
+    fprintf(stderr, "%s\n", why);
+    return SETTINGS_OS_ERROR;
+}
+
+/* -o sock_cookie_id: what comes in here carries a mark that packet filters know. */
+static void
+mark_socket(const struct listener *listener, uint32_t mark)
+{
+    if (mark && setsockopt(listener->fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0)
+        log_line(LOG_NOTICE, "larderd: cannot mark sockets with %u: %s", mark, strerror(errno));
+}
+
+static int
+listen_on(struct server *s, const char *host, int port, struct port_file *file)
+{
+    char why[LISTEN_WHY_MAX];
+    struct listener *at = s->listeners + s->listener_count;
+    unsigned n = listen_tcp(host, port < 0 ? 0 : (uint16_t)port, s->settings.listen_backlog, at,
+                            LISTENERS_MAX - s->listener_count, why);
+    if (n == 0)
+        return refuse(why);
+    for (unsigned i = 0; i < n; i++) {
+        mark_socket(&at[i], s->settings.socket_mark);
+        port_file_add(file, "TCP", at[i].addr.family == AF_INET6, at[i].addr.port);
+    }
+    s->listener_count += n;
+    return 0;
+}
+
+static int
+listen_tcp_all(struct server *s)
+{
+    const struct settings *set = &s->settings;
+    struct port_file file;
+    port_file_open(&file);
+    int code = 0;
+    if (set->listen_count == 0)
+        code = listen_on(s, NULL, set->tcp_port, &file);
+    for (unsigned i = 0; i < set->listen_count && code == 0; i++)
+        if (set->listens[i].port != 0)
+            code = listen_on(s, set->listens[i].host, set->listens[i].port, &file);
+    port_file_close(&file);
+    return code;
+}
+
+static int
+open_listeners(struct server *s)
+{
+    const struct settings *set = &s->settings;
+    char why[LISTEN_WHY_MAX];
+    if (set->unix_path) {
+        if (!listen_unix(set->unix_path, set->unix_mode, set->listen_backlog, s->listeners, why))
+            return refuse(why);
+        s->listener_count = 1;
+        return 0;
+    }
+    if (set->tcp_port != 0 || set->listen_count)
+        return listen_tcp_all(s);
+    return 0;
+}
+
+/* ---- making the parts ------------------------------------------------------------------------ */
+
+static int
+out_of_memory(const char *what, int error)
+{
+    fprintf(stderr, "larderd: cannot start: %s: %s\n", what, strerror(error));
+    return SETTINGS_OS_ERROR;
+}
+
+static int
+make_store(struct server *s)
+{
+    const struct settings *set = &s->settings;
+    struct store_config config = {
+        .memory_bytes = set->memory_bytes,
+        .value_bytes_max = set->item_bytes_max,
+        .threads_max = set->threads + 2,
+        .cas_enabled = set->cas_enabled,
+        .evict = set->evict,
+        .huge_pages = set->huge_pages,
+        .clock = store_clock,
+    };
+    clock_start_ns = clock_ns();
+    int e = store_create(&config, &s->store);
+    return e == 0 ? 0 : out_of_memory("memory for items", -e);
+}
+
+static int
+make_commands(struct server *s)
+{
+    const struct settings *set = &s->settings;
+    struct stats_config stats_config = {
+        .settings = set, .store = s->store,
+        .reserved_fds = FDS_BASE + set->threads * FDS_PER_WORKER, .now = seconds,
+    };
+    struct cmd_config cmd_config = {
+        .store = s->store,
+        .item_bytes_max = set->item_bytes_max,
+        .flush_enabled = set->flush_enabled,
+        .shutdown_enabled = set->shutdown_enabled,
+        .hooks = {.ctx = s, .stats = hook_stats, .shutdown = hook_shutdown,
+                  .verbosity = hook_verbosity,
+                  .epoch_offset_s = (int64_t)time(NULL) - (int64_t)seconds()},
+    };
+    s->stats = stats_create(&stats_config);
+    s->cmd = cmd_create(&cmd_config);
+    return s->stats && s->cmd ? 0 : out_of_memory("memory for commands", ENOMEM);
+}
+
+static int
+make_workers(struct server *s)
+{
+    const struct settings *set = &s->settings;
+    struct workers_config config = {
+        .cmd = s->cmd,
+        .listeners = s->listeners,
+        .listener_count = s->listener_count,
+        .unix_path = set->unix_path,
+        .threads = set->threads,
+        .conns_max = set->conns_max,
+        .conns_refuse = set->conns_refuse,
+        .idle_timeout_s = set->idle_timeout_s,
+        .requests_per_turn = set->requests_per_turn,
+        .bytes_per_turn = BYTES_PER_TURN,
+    };
+    int e = workers_create(&config, &s->workers);
+    if (e != 0)
+        return out_of_memory("worker threads", -e);
+    stats_attach(s->stats, s->cmd, s->workers);
+    return 0;
+}
+
+/* ---- the first and the last word ------------------------------------------------------------- */
+
+static void
+say_hello(const struct server *s)
+{
+    const struct settings *set = &s->settings;
+    char where[256] = "", one[ADDR_TEXT_MAX];
+    size_t len = 0;
+    for (unsigned i = 0; i < s->listener_count && len < sizeof where; i++) {
+        const char *text = set->unix_path ? set->unix_path
+                                          : addr_text(&s->listeners[i].addr, one);
+        int n = snprintf(where + len, sizeof where - len, "%s%s", i ? ", " : "", text);
+        len += n > 0 ? (size_t)n : 0;
+    }
+    log_line(LOG_NOTICE, "larderd %s serves %s with %zu MiB and %u thread%s", LARDER_VERSION,
+             s->listener_count ? where : "nobody (no TCP port, no socket)",
+             set->memory_bytes >> 20, set->threads, set->threads == 1 ? "" : "s");
+}
+
+static void
+serve(struct server *s)
+{
+    const struct settings *set = &s->settings;
+    if (set->lock_memory)
+        privileges_lock_memory();
+    if (set->pid_path)
+        daemon_write_pid(set->pid_path);
+    if (!set->daemon || set->verbosity)
+        say_hello(s);
+    daemon_ready(&s->wait, set->verbosity > 0);
+    running = s->workers;
+    if (!stopping)
+        workers_run(s->workers);
+    running = NULL;
+    if (stopping == SIGUSR1)
+        fprintf(stderr, "Gracefully stopping\n");
+    else if (set->verbosity)
+        fprintf(stderr, "Signal handled: %s.\nExiting normally\n", strsignal(stopping));
+    if (set->pid_path && set->daemon)
+        daemon_remove_pid(set->pid_path);
+}
+
+static void
+take_apart(struct server *s)
+{
+    if (s->workers)
+        workers_destroy(s->workers);
+    for (unsigned i = 0; i < s->listener_count; i++)
+        listen_close(&s->listeners[i]);
+    if (s->cmd)
+        cmd_destroy(s->cmd);
+    if (s->stats)
+        stats_destroy(s->stats);
+    if (s->store)
+        store_destroy(s->store);
+    settings_fini(&s->settings);
+}
+
+static int
+start(struct server *s)
+{
+    struct settings *set = &s->settings;
+    int code = 0;
+    if (set->core_dumps)
+        code = privileges_allow_core();
+    if (code == 0)
+        code = privileges_allow_files(&set->conns_max, FDS_BASE + set->threads * FDS_PER_WORKER);
+    if (code == 0)
+        code = privileges_drop(set->user, set->core_dumps);
+    if (code == 0 && set->daemon && daemon_start(&s->wait, set->core_dumps) != 0)
+        code = SETTINGS_OS_ERROR;
+    if (code == 0)
+        code = open_listeners(s);
+    if (code == 0)
+        code = make_store(s);
+    if (code == 0)
+        code = make_commands(s);
+    return code ? code : make_workers(s);
+}
+
+int
+main(int argc, char **argv)
+{
+    struct server *s = &server;
+    int code;
+    mallopt(M_ARENA_MAX, 1);           /* an arena per thread would lie outside -m, and grow */
+    if (settings_parse(&s->settings, argc, argv, stdout, stderr, &code) == SETTINGS_EXIT) {
+        settings_fini(&s->settings);
+        return code;
+    }
+    log_set_level(s->settings.verbosity);
+    handle_signals();
+    code = start(s);
+    if (code == 0)
+        serve(s);
+    take_apart(s);
+    return code;
+}
