@@ -62,7 +62,12 @@ request_start(struct request *req, enum verb verb, size_t line_bytes)
     req->error = none;
     req->line_bytes = line_bytes;
     req->swallow_bytes = 0;
+    req->batch = 0;
+    req->batch_at = 0;
 }
+
+/* A field that is added to the request must be set above. */
+_Static_assert(sizeof(void *) != 8 || sizeof(struct request) == 136, "request_start sets all");
 
 static void
 bad(struct request *req, struct slice error)
