@@ -2,7 +2,7 @@
  * turn.c -- a worker's wake-up: receive from all, then batches of requests across connections.
  *
  * Visits are gathered first and served afterwards: an event names a connection by its address, and
- * no connection can be closed before the last event has been looked at.
+ * none may be closed on account of another one before the last event has been looked at.
  *
  * No loop here is without bound: each connection is received from once, what it may have executed
  * or send in a turn is limited, and what is left stays reported by the loop or queued.
@@ -23,11 +23,17 @@ add_visit(struct conn_worker *w, struct conn *c)
     v->stop = VISIT_RUNS;
 }
 
-/* The loop reports a connection that waits for something else: it must not do so again. */
+/*
+ * The loop reports a connection that waits for something else: it must not do so again.  One whose
+ * client is gone gives up its place in the queue for memory; what it has asked of the store, or
+ * has still to be parsed, is executed all the same.
+ */
 static void
 silence(struct conn_worker *w, struct conn *c, unsigned what)
 {
-    if (what & LOOP_HANGUP) {
+    if (what & LOOP_HANGUP && c->wait == CONN_WAIT_MEMORY) {
+        conn_close(w, c);
+    } else if (what & LOOP_HANGUP) {
         loop_remove(w->config.loop, c->wire.fd);
         c->interest = 0;
         c->hung_up = true;
@@ -171,14 +177,15 @@ sweep(struct conn_worker *w)
     sweep_idle(w);
 }
 
+/* store_busy: housekeeping has more to do, which is what parked connections wait for. */
 static int
-next_timeout_ms(const struct conn_worker *w)
+next_timeout_ms(const struct conn_worker *w, bool store_busy)
 {
     const struct list *queues = w->queues;
     if (!list_empty(&queues[CONN_WAIT_READY]))
         return 0;
     if (!list_empty(&queues[CONN_WAIT_STORE]) || !list_empty(&queues[CONN_WAIT_MEMORY]))
-        return PARKED_RETRY_MS;
+        return store_busy ? 0 : PARKED_RETRY_MS;
     if (!list_empty(&queues[CONN_WAIT_OUTPUT]) || !list_empty(&queues[CONN_WAIT_HOLDING]) ||
         !list_empty(&w->idle))
         return SWEEP_MS;
@@ -203,6 +210,5 @@ conn_turn(struct conn_worker *w, const struct loop_event *events, unsigned count
     run_batches(w);
     sweep(w);
     cmd_leave(cmd);
-    cmd_maintain(cmd);
-    return next_timeout_ms(w);
+    return next_timeout_ms(w, cmd_maintain(cmd));
 }

@@ -8,29 +8,22 @@
 #include "log.h"
 
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
-static _Atomic unsigned current_level = LOG_NOTICE;
+_Atomic unsigned log_level_now = LOG_NOTICE;
 
 void
 log_set_level(unsigned level)
 {
-    atomic_store_explicit(&current_level, level < LOG_STATE ? level : LOG_STATE,
+    atomic_store_explicit(&log_level_now, level < LOG_STATE ? level : LOG_STATE,
                           memory_order_relaxed);
 }
 
 unsigned
 log_level(void)
 {
-    return atomic_load_explicit(&current_level, memory_order_relaxed);
-}
-
-bool
-log_enabled(enum log_level level)
-{
-    return (unsigned)level <= atomic_load_explicit(&current_level, memory_order_relaxed);
+    return atomic_load_explicit(&log_level_now, memory_order_relaxed);
 }
 
 void

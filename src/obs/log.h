@@ -10,6 +10,7 @@
 #ifndef OBS_LOG_H
 #define OBS_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -28,7 +29,14 @@ enum log_level {
 /* Levels above the last one mean the last one. */
 void log_set_level(unsigned level);
 unsigned log_level(void);
-bool log_enabled(enum log_level level);
+
+extern _Atomic unsigned log_level_now;    /* changed by log_set_level() only */
+
+static inline bool
+log_enabled(enum log_level level)
+{
+    return (unsigned)level <= atomic_load_explicit(&log_level_now, memory_order_relaxed);
+}
 
 /* The line end is added. */
 __attribute__((format(printf, 2, 3)))

@@ -307,7 +307,7 @@ index_place(struct index *ix, struct index_hold *h, uint64_t hash, struct index_
 
 /* ---- growing ---------------------------------------------------------------------------- */
 
-/* All slots of a group, taken out; its lines go back.  At most 32 + 8 * 7. */
+/* All slots of a group, taken out; its lines go back.  At most 32 + 12 * 7. */
 struct moved {
     uint64_t slot;
     unsigned bucket;

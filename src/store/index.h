@@ -37,9 +37,9 @@
 #define INDEX_BUCKETS 4u
 #define INDEX_SLOTS 8u
 #define INDEX_LINE_SLOTS 7u
-#define INDEX_LINES_MAX 8u
+#define INDEX_LINES_MAX 12u            /* at the end of a round of splits a group holds 60 on average */
 #define INDEX_GROUP_LOAD 30u           /* slots per group at which the index grows, of 32 */
-#define INDEX_SPARE_LINES INDEX_LINES_MAX
+#define INDEX_SPARE_LINES 8u
 
 #define SLOT_LOCATION_BITS 38
 #define SLOT_TAG_SHIFT 38
