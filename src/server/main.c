@@ -29,6 +29,7 @@
 #define BYTES_PER_TURN ((size_t)1 << 20)
 #define FDS_PER_WORKER 4u
 #define FDS_BASE 32u
+#define MEMORY_BYTES_MIN ((size_t)8 << 20)
 #define CLOCK_START_S 2u               /* a second that has passed exists from the start */
 
 struct server {
@@ -186,9 +187,21 @@ out_of_memory(const char *what, int error)
     return SETTINGS_OS_ERROR;
 }
 
+/* As for cache_memlimit, 8 MB are the least; a command line that worked with memcached still does. */
+static void
+raise_memory(struct settings *set)
+{
+    if (set->memory_bytes >= MEMORY_BYTES_MIN)
+        return;
+    fprintf(stderr, "larderd: notice: -m %zu is less than the smallest cache: using %zu MB\n",
+            set->memory_bytes >> 20, MEMORY_BYTES_MIN >> 20);
+    set->memory_bytes = MEMORY_BYTES_MIN;
+}
+
 static int
 make_store(struct server *s)
 {
+    raise_memory(&s->settings);
     const struct settings *set = &s->settings;
     struct store_config config = {
         .memory_bytes = set->memory_bytes,
