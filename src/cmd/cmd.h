@@ -80,7 +80,7 @@ void cmd_prefetch(struct cmd_thread *t, struct request *reqs, unsigned n);
 
 enum cmd_outcome {
     CMD_DONE,      /* executed; the reply (if any) is written; cursor is back to zero */
-    CMD_FULL,      /* the reply has no room: send it, then call again with the same cursor */
+    CMD_FULL,      /* send the reply (if any), then call again with the same cursor */
     CMD_AGAIN,     /* the store needs a moment: send what is there, park the connection, call again */
     CMD_CLOSE,     /* executed; close after the reply is sent (quit, shutdown) */
     CMD_BROKEN     /* a promised value is gone in mid-sending: close now, the rest cannot be sent */

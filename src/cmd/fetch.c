@@ -10,6 +10,8 @@
 
 #define COPY_BYTES_MAX 4096u
 #define WINDOW_SPANS_MAX 256u
+#define REPLY_BYTES_MAX ((size_t)256 << 10)    /* sent before the next key is looked up */
+#define KEYS_PER_CALL 1024u
 
 static bool
 is_gat(const struct request *req)
@@ -132,10 +134,12 @@ run_get(struct cmd_thread *t, const struct request *req, struct cmd_cursor *curs
         struct reply *reply)
 {
     struct slice text;
+    size_t stop = cursor->key_number + KEYS_PER_CALL;
     for (size_t next = cursor->key_at; proto_next_key(req, &next, &text);
          cursor->key_at = next, cursor->key_number++) {
         size_t room = proto_value_header_max(text.len) + COPY_BYTES_MAX + 2;
-        if (UNLIKELY(!reply_has_room(reply, room, 2)))
+        if (UNLIKELY(!reply_has_room(reply, room, 2) || reply->bytes >= REPLY_BYTES_MAX ||
+                     cursor->key_number == stop))
             return CMD_FULL;
         enum cmd_outcome outcome =
             UNLIKELY(cursor->in_value)

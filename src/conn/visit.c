@@ -15,6 +15,7 @@
 
 #include "obs/log.h"
 
+#define FULL_ROUNDS_MAX 8         /* calls for one get of many keys; then others have their turn */
 #define LOGGED_LINE_MAX 512       /* -vv: longer command lines are cut */
 
 bool
@@ -40,10 +41,6 @@ visit_parse(struct conn_worker *w, struct visit *v, uint8_t number)
         break;
     }
     case PARSE_BAD:
-        req->verb = VERB_BAD;
-        req->key_count = 0;
-        v->parse_over = true;
-        break;
     case PARSE_BODY:
         v->parse_over = true;
         break;
@@ -131,7 +128,7 @@ execute_request(struct conn_worker *w, struct visit *v, const struct request *re
 {
     struct conn *c = v->conn;
     struct reply *r = &w->reply;
-    for (;;) {
+    for (unsigned rounds = 0;; rounds++) {
         if (UNLIKELY(w->starved) && !visit_send(w, v))
             return VISIT_BLOCKED;
         struct mark mark = mark_reply(r, &c->cursor);
@@ -148,6 +145,8 @@ execute_request(struct conn_worker *w, struct visit *v, const struct request *re
             enum visit_stop stop = make_room(w, v);
             if (stop != VISIT_RUNS)
                 return stop;
+            if (rounds == FULL_ROUNDS_MAX)
+                return VISIT_YIELDS;
             break;
         }
         case CMD_AGAIN:

@@ -29,6 +29,7 @@
 #define BYTES_PER_TURN ((size_t)1 << 20)
 #define FDS_PER_WORKER 4u
 #define FDS_BASE 32u
+#define HEAP_KEPT_BYTES_MAX (128 << 10)
 #define MEMORY_BYTES_MIN ((size_t)8 << 20)
 #define CLOCK_START_S 2u               /* a second that has passed exists from the start */
 
@@ -342,12 +343,21 @@ start(struct server *s)
     return code ? code : make_workers(s);
 }
 
+/* Buffers of connections come from the heap: it must not keep what they give back, outside of -m. */
+static void
+bound_heap(void)
+{
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, HEAP_KEPT_BYTES_MAX);
+    mallopt(M_TRIM_THRESHOLD, HEAP_KEPT_BYTES_MAX);
+}
+
 int
 main(int argc, char **argv)
 {
     struct server *s = &server;
     int code;
-    mallopt(M_ARENA_MAX, 1);           /* an arena per thread would lie outside -m, and grow */
+    bound_heap();
     if (settings_parse(&s->settings, argc, argv, stdout, stderr, &code) == SETTINGS_EXIT) {
         settings_fini(&s->settings);
         return code;

@@ -73,7 +73,7 @@ struct workers {
     struct worker *each;          /* config.threads of them */
 };
 
-/* ---- the mailbox ------------------------------------------------------------------------------ */
+/* ---- the mailbox ----------------------------------------------------------------------------- */
 
 static void
 mailbox_init(struct mailbox *m)
@@ -128,7 +128,7 @@ mailbox_empty(struct mailbox *m, unsigned *out_count)
     return clients;
 }
 
-/* ---- a worker --------------------------------------------------------------------------------- */
+/* ---- a worker -------------------------------------------------------------------------------- */
 
 static void
 open_new(struct worker *worker)
@@ -169,7 +169,7 @@ on_closed(void *ctx)
     acceptor_resume(workers->acceptor);
 }
 
-/* ---- the keeper ------------------------------------------------------------------------------- */
+/* ---- the keeper ------------------------------------------------------------------------------ */
 
 static struct timespec
 time_in_ms(unsigned ms)
@@ -230,7 +230,7 @@ keeper_stop(struct keeper *keeper)
         cmd_thread_destroy(keeper->cmd);
 }
 
-/* ---- accepting -------------------------------------------------------------------------------- */
+/* ---- accepting ------------------------------------------------------------------------------- */
 
 static bool
 at_limit(const struct workers *workers)
@@ -292,7 +292,7 @@ take(void *ctx, const struct accepted *client)
     loop_wake(worker->loop);
 }
 
-/* ---- the whole -------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 /* 0 or -errno. */
 static int
@@ -453,7 +453,7 @@ workers_destroy(struct workers *workers)
     free(workers);
 }
 
-/* ---- for `stats` ------------------------------------------------------------------------------ */
+/* ---- for `stats` ----------------------------------------------------------------------------- */
 
 void
 workers_each_counter(struct workers *workers,

@@ -31,7 +31,7 @@ struct workers_config {
     const char *unix_path;                  /* of the unix listener, for `stats conns`; or NULL */
     unsigned threads;
     unsigned conns_max;
-    bool conns_refuse;                      /* at the limit: refuse with a line, else do not accept */
+    bool conns_refuse;                      /* at the limit: with a line, else do not accept */
     unsigned idle_timeout_s;                /* 0: none */
     unsigned requests_per_turn;             /* see conn/conn.h */
     size_t bytes_per_turn;

@@ -39,6 +39,7 @@ struct store_thread {
     bool inside;
     uint32_t now;
     uint32_t active, active_fill;      /* segment, bytes; 0: none */
+    uint32_t emptied;                  /* segment that lost its last item in this call; 0: none */
     uint64_t cas_last, serial_last;
     struct index_local local;
     struct doomed *doomed;             /* values in pieces unlinked in this call */
@@ -155,7 +156,7 @@ bool link_item(struct store_thread *t, struct index_hold *h, uint64_t hash, stru
 /* Group held: the item is no longer findable, and counted.  The slot is emptied. */
 void link_remove(struct store_thread *t, slot_word *slot, struct item *it, enum cause cause);
 
-/* After unlocking: hands over the values in pieces that link_remove has met. */
+/* After unlocking: what link_remove has left to do, values in pieces and emptied segments. */
 void link_settle(struct store_thread *t, int slots_delta);
 
 /* The number of a new value of a key whose last one was `old`. */

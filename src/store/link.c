@@ -172,9 +172,11 @@ void
 link_remove(struct store_thread *t, slot_word *slot, struct item *it, enum cause cause)
 {
     struct store *s = t->store;
+    uint32_t seg = segment_of(s, location_of(s, it));
+    uint64_t share = live_share(it);
     atomic_store_explicit(slot, 0, memory_order_release);
-    atomic_fetch_sub_explicit(&s->pool.segs[segment_of(s, location_of(s, it))].live,
-                              live_share(it), memory_order_relaxed);
+    if (atomic_fetch_sub_explicit(&s->pool.segs[seg].live, share, memory_order_relaxed) == share)
+        t->emptied = seg;
     if (!s->config.evict && atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed))
         atomic_store_explicit(&s->keep.hopeless, false, memory_order_relaxed);
     if (item_kind(it) & ITEM_PIECE)
@@ -196,6 +198,10 @@ link_settle(struct store_thread *t, int slots_delta)
     struct store *s = t->store;
     if (slots_delta)
         index_counted(&s->index, &t->local, slots_delta, link_hash_of, s);
+    if (UNLIKELY(t->emptied)) {
+        segment_emptied(&s->pool, t->emptied);
+        t->emptied = 0;
+    }
     if (LIKELY(!t->doomed))
         return;
     struct doomed *last = t->doomed;

@@ -15,7 +15,7 @@ static const bool may_move[SEGMENT_STATES][SEGMENT_STATES] = {
     [SEGMENT_FREE] = {[SEGMENT_ACTIVE] = true, [SEGMENT_LENT] = true, [SEGMENT_NONE] = true},
     [SEGMENT_ACTIVE] = {[SEGMENT_SEALED] = true},
     [SEGMENT_LENT] = {[SEGMENT_SEALED] = true, [SEGMENT_ACTIVE] = true, [SEGMENT_LIMBO] = true},
-    [SEGMENT_SEALED] = {[SEGMENT_VICTIM] = true},
+    [SEGMENT_SEALED] = {[SEGMENT_VICTIM] = true, [SEGMENT_LIMBO] = true},
     [SEGMENT_VICTIM] = {[SEGMENT_SEALED] = true, [SEGMENT_LIMBO] = true},
     [SEGMENT_LIMBO] = {[SEGMENT_FREE] = true},
 };
@@ -31,9 +31,16 @@ segment_move(struct segment_pool *p, uint32_t seg, enum segment_state to)
 }
 
 static void
+count_sealed(struct segment_pool *p)
+{
+    atomic_store_explicit(&p->sealed_count, p->sealed.count, memory_order_relaxed);
+}
+
+static void
 append(struct segment_pool *p, struct segment_list *list, uint32_t seg)
 {
     p->segs[seg].next = 0;
+    p->segs[seg].prev = list->last;
     if (list->last)
         p->segs[list->last].next = seg;
     else
@@ -46,22 +53,36 @@ static void
 push(struct segment_pool *p, struct segment_list *list, uint32_t seg)
 {
     p->segs[seg].next = list->first;
-    list->first = seg;
-    if (!list->last)
+    p->segs[seg].prev = 0;
+    if (list->first)
+        p->segs[list->first].prev = seg;
+    else
         list->last = seg;
+    list->first = seg;
     list->count++;
+}
+
+static void
+take_out(struct segment_pool *p, struct segment_list *list, uint32_t seg)
+{
+    struct segment *s = &p->segs[seg];
+    if (s->prev)
+        p->segs[s->prev].next = s->next;
+    else
+        list->first = s->next;
+    if (s->next)
+        p->segs[s->next].prev = s->prev;
+    else
+        list->last = s->prev;
+    list->count--;
 }
 
 static uint32_t
 pop(struct segment_pool *p, struct segment_list *list)
 {
     uint32_t seg = list->first;
-    if (!seg)
-        return 0;
-    list->first = p->segs[seg].next;
-    if (!list->first)
-        list->last = 0;
-    list->count--;
+    if (seg)
+        take_out(p, list, seg);
     return seg;
 }
 
@@ -160,6 +181,22 @@ segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch
     return seg;
 }
 
+/* Every item of a sealed segment has been linked; one that has none left is empty for good. */
+static bool
+is_empty(struct segment_pool *p, uint32_t seg)
+{
+    return atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed) == 0;
+}
+
+static void
+retire_locked(struct segment_pool *p, uint32_t seg)
+{
+    segment_move(p, seg, SEGMENT_LIMBO);
+    p->segs[seg].retired = epoch_retire(p->epoch);
+    append(p, &p->limbo, seg);
+    atomic_fetch_add_explicit(&p->ready, 1, memory_order_relaxed);
+}
+
 void
 segment_seal(struct segment_pool *p, uint32_t seg, uint32_t filled)
 {
@@ -167,8 +204,24 @@ segment_seal(struct segment_pool *p, uint32_t seg, uint32_t filled)
     segment_move(p, seg, SEGMENT_SEALED);
     p->segs[seg].filled = filled;
     p->segs[seg].order = ++p->order_next;
-    append(p, &p->sealed, seg);
-    atomic_store_explicit(&p->sealed_count, p->sealed.count, memory_order_relaxed);
+    if (is_empty(p, seg)) {
+        retire_locked(p, seg);
+    } else {
+        append(p, &p->sealed, seg);
+        count_sealed(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+void
+segment_emptied(struct segment_pool *p, uint32_t seg)
+{
+    pthread_mutex_lock(&p->lock);
+    if (p->segs[seg].state == SEGMENT_SEALED && is_empty(p, seg)) {
+        take_out(p, &p->sealed, seg);
+        count_sealed(p);
+        retire_locked(p, seg);
+    }
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -180,7 +233,7 @@ segment_discard(struct segment_pool *p, uint32_t seg, uint32_t filled)
     p->segs[seg].filled = filled;
     p->segs[seg].order = 0;
     push(p, &p->sealed, seg);
-    atomic_store_explicit(&p->sealed_count, p->sealed.count, memory_order_relaxed);
+    count_sealed(p);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -199,7 +252,7 @@ segment_pick_oldest(struct segment_pool *p)
     uint32_t seg = pop(p, &p->sealed);
     if (seg)
         segment_move(p, seg, SEGMENT_VICTIM);
-    atomic_store_explicit(&p->sealed_count, p->sealed.count, memory_order_relaxed);
+    count_sealed(p);
     pthread_mutex_unlock(&p->lock);
     return seg;
 }
@@ -210,7 +263,7 @@ segment_unpick(struct segment_pool *p, uint32_t seg)
     pthread_mutex_lock(&p->lock);
     segment_move(p, seg, SEGMENT_SEALED);
     append(p, &p->sealed, seg);
-    atomic_store_explicit(&p->sealed_count, p->sealed.count, memory_order_relaxed);
+    count_sealed(p);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -218,11 +271,8 @@ void
 segment_retire(struct segment_pool *p, uint32_t seg)
 {
     pthread_mutex_lock(&p->lock);
-    CHECK(atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed) == 0);
-    segment_move(p, seg, SEGMENT_LIMBO);
-    p->segs[seg].retired = epoch_retire(p->epoch);
-    append(p, &p->limbo, seg);
-    atomic_fetch_add_explicit(&p->ready, 1, memory_order_relaxed);
+    CHECK(is_empty(p, seg));
+    retire_locked(p, seg);
     collect_limbo_locked(p);
     pthread_mutex_unlock(&p->lock);
 }

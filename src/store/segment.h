@@ -8,8 +8,8 @@
  *              take                seal                  pick (oldest first)
  *     FREE ----------> ACTIVE ------------> SEALED -------------> VICTIM
  *      ^  \                                  ^                      | all items unlinked
- *      |   \ lend               adopt        |                      v
- *      |    `-----> LENT --------------------'                    LIMBO
+ *      |   \ lend               adopt        |--- emptied -.        v
+ *      |    `-----> LENT --------------------'             `---> LIMBO
  *      |             |  `--- unlinked, aborted ------------------> |
  *      `-----------------------------------------------------------' grace period over
  *     FREE <-> NONE: memory given back to the system / taken fresh
@@ -39,7 +39,8 @@ enum segment_state {
 };
 
 struct segment {
-    CACHE_ALIGNED uint32_t next;       /* number of the next in its list; 0: last */
+    CACHE_ALIGNED uint32_t next;       /* number of the next in its list; 0: none */
+    uint32_t prev;
     uint32_t state;                    /* enum segment_state */
     uint32_t filled;                   /* bytes, written by its owner, read after sealing */
     _Atomic uint32_t flush_epoch;      /* items are older than the flush that made it outdated */
@@ -89,6 +90,8 @@ void segment_seal(struct segment_pool *p, uint32_t seg, uint32_t filled);
 void segment_discard(struct segment_pool *p, uint32_t seg, uint32_t filled);
 /* LENT -> ACTIVE: its borrower goes on filling it as an ordinary segment. */
 void segment_activate(struct segment_pool *p, uint32_t seg);
+/* Its last item was unlinked: if it is SEALED it goes to LIMBO without waiting for its turn. */
+void segment_emptied(struct segment_pool *p, uint32_t seg);
 /* The oldest SEALED -> VICTIM; 0: there is none. */
 uint32_t segment_pick_oldest(struct segment_pool *p);
 /* VICTIM -> SEALED again, as the youngest: where nothing is evicted, order means nothing. */

@@ -652,6 +652,29 @@ limit_is_lowered_and_raised(void **state)
     parted(s, t);
 }
 
+/* What an overwritten large value leaves empty is used again before fresh memory is touched. */
+static void
+emptied_segments_are_reused_first(void **state)
+{
+    (void)state;
+    struct store *s = make_store(64 * MIB, true, true);
+    struct store_thread *t = joined(s);
+    char *value = calloc(1, MIB), text[32];
+    assert_non_null(value);
+    for (unsigned i = 0; i < 400; i++) {
+        struct store_put put = {.mode = STORE_SET, .key = key_for(s, text, i % 3),
+                                .value = {value, MIB}};
+        assert_int_equal(put_value(s, t, &put, NULL), STORE_OK);
+        give_time(t);
+    }
+    free(value);
+    struct store_stats n;
+    store_stats_read(s, &n);
+    assert_int_equal(n.items_evicted, 0);
+    assert_true(n.memory_used_bytes < 12 * MIB);
+    parted(s, t);
+}
+
 /* An upload that is dropped leaves nothing behind, and its memory comes back. */
 static void
 dropped_uploads_leave_nothing(void **state)
@@ -790,6 +813,7 @@ main(void)
         cmocka_unit_test(without_eviction_deletes_make_room),
         cmocka_unit_test(without_eviction_expiry_makes_room),
         cmocka_unit_test(limit_is_lowered_and_raised),
+        cmocka_unit_test(emptied_segments_are_reused_first),
         cmocka_unit_test(dropped_uploads_leave_nothing),
         cmocka_unit_test(threads_see_whole_and_newest_values),
     };

@@ -1,0 +1,1062 @@
+/*
+ * test_conn.c -- connections over a scripted wire, loop and clock; commands and store are real.
+ *
+ * Goal: whatever way the bytes of a client are cut, whatever the socket takes at a time and
+ * whichever call fails, a client gets the replies of the undisturbed run or a closed connection,
+ * its neighbours notice nothing, and nothing is left behind (rig_stop checks that after each
+ * test).  Method: one transcript is played again and again under other rules.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/hash.h"
+#include "../lib/conn_rig.h"
+
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+/* ---- texts ----------------------------------------------------------------------------------- */
+
+struct text {
+    char *at;
+    size_t len, cap;
+};
+
+static void
+add(struct text *t, const void *bytes, size_t n)
+{
+    if (t->len + n > t->cap) {
+        t->cap = (t->len + n) * 2;
+        t->at = realloc(t->at, t->cap);
+        assert_non_null(t->at);
+    }
+    memcpy(t->at + t->len, bytes, n);
+    t->len += n;
+}
+
+static void
+add_text(struct text *t, const char *text)
+{
+    add(t, text, strlen(text));
+}
+
+__attribute__((format(printf, 2, 3)))
+static void
+add_line(struct text *t, const char *format, ...)
+{
+    char line[600];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    assert_true(n >= 0 && (size_t)n < sizeof line);
+    add(t, line, (size_t)n);
+}
+
+/* n bytes that tell their place, so that lost or doubled ones show. */
+static void
+add_block(struct text *t, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        char byte = (char)('a' + (i * 7 + i / 26) % 26);
+        add(t, &byte, 1);
+    }
+}
+
+static void
+drop(struct text *t)
+{
+    free(t->at);
+    *t = (struct text){0};
+}
+
+static void
+assert_text(struct slice got, struct slice wanted)
+{
+    if (slice_equal(got, wanted))
+        return;
+    size_t at = 0;
+    while (at < got.len && at < wanted.len && got.at[at] == wanted.at[at])
+        at++;
+    fail_msg("%zu bytes wanted, %zu received; they differ at %zu: got \"%.*s\"", wanted.len,
+             got.len, at, (int)(got.len - at < 60 ? got.len - at : 60), got.at + at);
+}
+
+static struct slice
+slice_of(const struct text *t)
+{
+    return (struct slice){t->at, t->len};
+}
+
+static void
+assert_replies(int fd, const char *wanted)
+{
+    assert_text(script_taken(fd), (struct slice){wanted, strlen(wanted)});
+}
+
+static void
+ask(struct rig *rig, int fd, const char *requests, const char *wanted)
+{
+    script_forget(fd);
+    script_give_text(fd, requests);
+    rig_run(rig);
+    assert_replies(fd, wanted);
+}
+
+/* ---- the transcript -------------------------------------------------------------------------- */
+
+#define K50 "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"
+#define K250 K50 K50 K50 K50 K50
+
+static const char small_requests[] =
+    "flush_all\r\n"
+    "set a 1 0 5\r\nhello\r\n"
+    "get a\r\n"
+    "get a missing a\r\n"
+    "add a 0 0 1\r\nx\r\n"
+    "append a 0 0 6\r\n world\r\n"
+    "cas a 0 0 1 1\r\nx\r\n"
+    "get a\n"
+    "set n 0 0 2\r\n10\r\n"
+    "incr n 5\r\ndecr n 100\r\nincr missing 1\r\nincr a 1\r\n"
+    "set q 0 0 3 noreply\r\nabc\r\nget q\r\n"
+    "set bad 0 0 3\r\nabcdef\r\n"
+    "set empty 0 0 0\r\n\r\nget empty\r\n"
+    "set " K250 "k 0 0 4\r\nmn\r\n\r\n"
+    "get " K250 "\r\n"
+    "nonsense\r\n\r\nget\r\n"
+    "delete q\r\ndelete q\r\ntouch a 0\r\nverbosity 1\r\nmn\r\nversion\r\n"
+    "set a 0 0 300000 noreply\r\n";    /* too large: 300,002 bytes follow in the long transcript */
+
+static const char small_replies[] =
+    "OK\r\n"
+    "STORED\r\n"
+    "VALUE a 1 5\r\nhello\r\nEND\r\n"
+    "VALUE a 1 5\r\nhello\r\nVALUE a 1 5\r\nhello\r\nEND\r\n"
+    "NOT_STORED\r\n"
+    "STORED\r\n"
+    "EXISTS\r\n"
+    "VALUE a 1 11\r\nhello world\r\nEND\r\n"
+    "STORED\r\n"
+    "15\r\n0\r\nNOT_FOUND\r\n"
+    "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
+    "VALUE q 0 3\r\nabc\r\nEND\r\n"
+    "CLIENT_ERROR bad data chunk\r\nCLIENT_ERROR bad command line format\r\n"
+    "STORED\r\nVALUE empty 0 0\r\n\r\nEND\r\n"
+    "CLIENT_ERROR bad command line format\r\n"
+    "END\r\n"
+    "ERROR\r\nCLIENT_ERROR bad command line format\r\nCLIENT_ERROR bad command line format\r\n"
+    "DELETED\r\nNOT_FOUND\r\nTOUCHED\r\nOK\r\nMN\r\nVERSION 1.6.45\r\n";
+
+/* The small one, then blocks of every kind: collected, uploaded, thrown away, in pieces. */
+static struct text
+long_requests(void)
+{
+    struct text t = {0};
+    add(&t, small_requests, sizeof small_requests - 1);
+    add_block(&t, 300002);
+    static const size_t sizes[] = {1, 500, 3000, 4090, 4097, 9000, 40000, 70000, 200000};
+    for (size_t i = 0; i < LENGTH(sizes); i++) {
+        add_line(&t, "set v%zu %zu 0 %zu\r\n", i, i, sizes[i]);
+        add_block(&t, sizes[i]);
+        add_text(&t, "\r\n");
+    }
+    add_text(&t, "get v0 v1 v2 v3 v4 v5 v6 v7 v8\r\n");
+    add_text(&t, "set v8 0 0 250000\r\n");
+    add_block(&t, 250001);
+    add_text(&t, "xget v8\r\nmn\r\n");    /* the block does not end in CR LF */
+    for (int i = 0; i < 300; i++)
+        add_line(&t, "set p%d 0 0 3\r\n%03d\r\nget p%d p%d\r\n", i, i, i, i / 2);
+    add_text(&t, "delete v0 noreply\r\nquit\r\nversion\r\n");
+    return t;
+}
+
+static struct text
+play(struct slice requests, const struct script_rules *rules)
+{
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fd = rig_connect(&rig);
+    script_rule(rules);
+    script_give(fd, requests.at, requests.len);
+    rig_run(&rig);
+    struct text replies = {0};
+    add(&replies, script_taken(fd).at, script_taken(fd).len);
+    rig_stop(&rig);
+    return replies;
+}
+
+static const struct script_rules undisturbed;
+
+static void
+test_undisturbed(void **state)
+{
+    (void)state;
+    struct slice requests = {small_requests, sizeof small_requests - 1};
+    struct text replies = play(requests, &undisturbed);
+    assert_text(slice_of(&replies), SLICE(small_replies));
+    drop(&replies);
+}
+
+/* Input arrives in two parts, cut at every place. */
+static void
+test_every_cut(void **state)
+{
+    (void)state;
+    struct rig rig;
+    size_t len = sizeof small_requests - 1;
+    for (size_t at = 0; at <= len; at++) {
+        if (at % 256 == 0)
+            rig_start(&rig, NULL);
+        int fd = rig_connect(&rig);
+        script_give(fd, small_requests, at);
+        rig_run(&rig);
+        script_give(fd, small_requests + at, len - at);
+        rig_run(&rig);
+        assert_text(script_taken(fd), SLICE(small_replies));
+        script_end(fd);
+        rig_run(&rig);
+        assert_true(script_closed(fd));
+        if (at % 256 == 255 || at == len)
+            rig_stop(&rig);
+    }
+}
+
+static void
+test_one_byte_at_a_time(void **state)
+{
+    (void)state;
+    struct text requests = long_requests();
+    struct text wanted = play(slice_of(&requests), &undisturbed);
+    assert_true(wanted.len > 400000);
+    const struct script_rules rules[] = {
+        {.recv_max = 1},
+        {.send_max = 1},
+        {.recv_max = 1, .send_max = 1},
+        {.recv_max = 4096, .send_max = 1000},
+    };
+    for (size_t i = 0; i < LENGTH(rules); i++) {
+        struct text got = play(slice_of(&requests), &rules[i]);
+        assert_text(slice_of(&got), slice_of(&wanted));
+        drop(&got);
+    }
+    drop(&wanted);
+    drop(&requests);
+}
+
+static void
+test_random_cuts(void **state)
+{
+    (void)state;
+    struct text requests = long_requests();
+    struct text wanted = play(slice_of(&requests), &undisturbed);
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct script_rules rules = {.cut_seed = seed, .recv_max = seed % 3 ? 0 : 100000};
+        struct text got = play(slice_of(&requests), &rules);
+        if (!slice_equal(slice_of(&got), slice_of(&wanted)))
+            print_message("seed %lu\n", (unsigned long)seed);
+        assert_text(slice_of(&got), slice_of(&wanted));
+        drop(&got);
+    }
+    drop(&wanted);
+    drop(&requests);
+}
+
+/* ---- calls that fail ------------------------------------------------------------------------- */
+
+enum { CALLS_PER_RIG = 60 };      /* a new store for each call would take most of the time */
+
+/* EAGAIN and EINTR, once, at every call: the replies do not change. */
+static void
+test_interrupted_calls(void **state)
+{
+    (void)state;
+    static const int errors[] = {EAGAIN, EINTR};
+    struct rig rig;
+    for (unsigned call = 1; call <= 2 * CALLS_PER_RIG; call++) {
+        if (call % CALLS_PER_RIG == 1)
+            rig_start(&rig, NULL);
+        for (size_t i = 0; i < LENGTH(errors); i++) {
+            struct script_rules rules = {
+                .recv_max = 20, .send_max = 30, .fail_call = call, .fail_error = errors[i]};
+            int fd = rig_connect(&rig);
+            script_rule(&rules);
+            script_give(fd, small_requests, sizeof small_requests - 1);
+            rig_run(&rig);
+            assert_text(script_taken(fd), SLICE(small_replies));
+            script_rule(&undisturbed);
+            script_end(fd);
+            rig_run(&rig);
+            assert_true(script_closed(fd));
+        }
+        if (call % CALLS_PER_RIG == 0)
+            rig_stop(&rig);
+    }
+}
+
+/* The connection is reset at every call: what was sent is a beginning of the undisturbed reply. */
+static void
+test_resets(void **state)
+{
+    (void)state;
+    struct text requests = long_requests();
+    struct text wanted = play(slice_of(&requests), &undisturbed);
+    static const int errors[] = {ECONNRESET, EPIPE, ETIMEDOUT};
+    struct rig rig;
+    for (unsigned call = 1; call <= 4 * CALLS_PER_RIG; call++) {
+        struct script_rules rules = {.recv_max = 7000, .send_max = 5000, .fail_call = call,
+                                     .fail_error = errors[call % LENGTH(errors)]};
+        if (call % CALLS_PER_RIG == 1)
+            rig_start(&rig, NULL);
+        int fd = rig_connect(&rig), other = rig_connect(&rig);
+        script_rule(&rules);
+        script_give(fd, requests.at, requests.len);
+        rig_run(&rig);
+        assert_true(script_closed(fd));
+        struct slice got = script_taken(fd);
+        assert_true(got.len <= wanted.len);
+        assert_text(got, (struct slice){wanted.at, got.len});
+        assert_int_equal(rig_counter(&rig, CONN_conn_memory_bytes), 0);
+        script_rule(&undisturbed);
+        ask(&rig, other, "set x 0 0 1\r\n1\r\nget x\r\n",
+            "STORED\r\nVALUE x 0 1\r\n1\r\nEND\r\n");
+        if (call % CALLS_PER_RIG == 0)
+            rig_stop(&rig);
+    }
+    drop(&wanted);
+    drop(&requests);
+}
+
+/* The wire is asked no more often than it must be: this is what performance rests on. */
+static void
+test_steady_state_calls(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fd = rig_connect(&rig), second = rig_connect(&rig);
+    ask(&rig, fd, "set a 0 0 1\r\n1\r\n", "STORED\r\n");
+    script_rule(&undisturbed);
+    for (int i = 0; i < 10; i++) {
+        script_give_text(fd, "get a\r\nget a\r\nset a 0 0 1\r\n2\r\n");
+        script_give_text(second, "mn\r\n");
+        rig_turn(&rig);
+    }
+    struct script_counts counts = script_counts();
+    assert_int_equal(counts.recvs, 20);
+    assert_int_equal(counts.sends, 20);
+    assert_int_equal(counts.waits, 10);
+    assert_int_equal(counts.changes, 0);
+    assert_int_equal(rig_counter(&rig, CONN_conn_memory_bytes), 0);
+    rig_stop(&rig);
+}
+
+/* ---- the order of things --------------------------------------------------------------------- */
+
+/*
+ * Several clients pipeline through the same batches; each has keys of its own, so each must be
+ * answered as if it were alone.
+ */
+static void
+test_batches_keep_order(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 100, REQUESTS = 60 };
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fds[CLIENTS];
+    struct text wanted[CLIENTS] = {{0}};
+    for (int c = 0; c < CLIENTS; c++) {
+        fds[c] = rig_connect(&rig);
+        struct text requests = {0};
+        for (int i = 0; i < REQUESTS; i++) {
+            add_line(&requests, "set k%d 0 0 4\r\n%04d\r\nget k%d none%d\r\nincr k%d 1\r\n", c, i,
+                     c, c, c);
+            add_line(&wanted[c], "STORED\r\nVALUE k%d 0 4\r\n%04d\r\nEND\r\n%d\r\n", c, i, i + 1);
+        }
+        script_give(fds[c], requests.at, requests.len);
+        drop(&requests);
+    }
+    rig_run(&rig);
+    for (int c = 0; c < CLIENTS; c++) {
+        assert_text(script_taken(fds[c]), slice_of(&wanted[c]));
+        drop(&wanted[c]);
+    }
+    rig_stop(&rig);
+}
+
+/* What was parsed ahead behind a quit is forgotten; the next client of the turn is not. */
+static void
+test_stopped_between_batches(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fds[3];
+    for (int c = 0; c < 3; c++) {
+        fds[c] = rig_connect(&rig);
+        for (int i = 0; i < 150; i++)
+            script_give_text(fds[c], c == 1 || i != 70 + c ? "mn\r\n" : "quit\r\n");
+    }
+    rig_turn(&rig);
+    assert_int_equal(script_taken(fds[0]).len, 70 * 4);
+    assert_int_equal(script_taken(fds[1]).len, 150 * 4);
+    assert_int_equal(script_taken(fds[2]).len, 72 * 4);
+    assert_true(script_closed(fds[0]));
+    assert_true(script_closed(fds[2]));
+    rig_stop(&rig);
+}
+
+/* A flood of requests does not keep a neighbour waiting for more than a quantum. */
+static void
+test_requests_quantum(void **state)
+{
+    (void)state;
+    struct rig_options options = {.requests_per_turn = 10};
+    struct rig rig;
+    rig_start(&rig, &options);
+    int flood = rig_connect(&rig), other = rig_connect(&rig);
+    for (int i = 0; i < 1000; i++)
+        script_give_text(flood, "mn\r\n");
+    rig_turn(&rig);
+    assert_int_equal(script_taken(flood).len, 10 * 4);
+    assert_int_equal(rig.timeout_ms, 0);
+    script_give_text(other, "version\r\n");
+    rig_turn(&rig);
+    assert_replies(other, "VERSION 1.6.45\r\n");
+    assert_int_equal(script_taken(flood).len, 20 * 4);
+    rig_run(&rig);
+    assert_int_equal(script_taken(flood).len, 1000 * 4);
+    assert_int_equal(rig_counter(&rig, CONN_conn_yields), 99);
+    rig_stop(&rig);
+}
+
+/* One get of many large values is left between two of them. */
+static void
+test_bytes_quantum(void **state)
+{
+    (void)state;
+    enum { TIMES = 200, BYTES = 20000 };
+    struct rig_options options = {.bytes_per_turn = 100000};
+    struct rig rig;
+    rig_start(&rig, &options);
+    int fd = rig_connect(&rig), other = rig_connect(&rig);
+    struct text value = {0}, get = {0}, wanted = {0};
+    add_block(&value, BYTES);
+    add_line(&get, "set v 0 0 %d\r\n", BYTES);
+    add(&get, value.at, value.len);
+    add_text(&get, "\r\nget");
+    add_text(&wanted, "STORED\r\n");
+    for (int i = 0; i < TIMES; i++) {
+        add_text(&get, " v");
+        add_line(&wanted, "VALUE v 0 %d\r\n", BYTES);
+        add(&wanted, value.at, value.len);
+        add_text(&wanted, "\r\n");
+    }
+    add_text(&get, "\r\nmn\r\n");
+    add_text(&wanted, "END\r\nMN\r\n");
+    script_give(fd, get.at, get.len);
+    unsigned turns = 0;
+    do {
+        size_t before = script_taken(fd).len;
+        script_forget(other);
+        script_give_text(other, "mn\r\n");
+        rig_turn(&rig);
+        assert_replies(other, "MN\r\n");
+        /* The quantum, and what one call of the commands may add to it. */
+        assert_true(script_taken(fd).len - before <= 100000 + CMD_WINDOW_BYTES + (128 << 10));
+        turns++;
+    } while (rig.timeout_ms == 0 || script_unread(fd) > 0);
+    assert_true(turns >= 4);
+    assert_text(script_taken(fd), slice_of(&wanted));
+    drop(&value);
+    drop(&get);
+    drop(&wanted);
+    rig_stop(&rig);
+}
+
+/* ---- ends ------------------------------------------------------------------------------------ */
+
+static void
+test_half_close(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fd = rig_connect(&rig), slow = rig_connect(&rig);
+    script_give_text(fd, "set a 0 0 1\r\n1\r\nget a\r\nget a\r\nget");
+    script_end(fd);
+    script_window(slow, 3);
+    script_give_text(slow, "version\r\nmn\r\n");
+    script_end(slow);
+    rig_run(&rig);
+    assert_true(script_closed(fd));
+    assert_replies(fd, "STORED\r\nVALUE a 0 1\r\n1\r\nEND\r\nVALUE a 0 1\r\n1\r\nEND\r\n");
+    assert_false(script_closed(slow));
+    assert_replies(slow, "VER");
+    script_window(slow, 1000);
+    rig_run(&rig);
+    assert_true(script_closed(slow));
+    assert_replies(slow, "VERSION 1.6.45\r\nMN\r\n");
+    rig_stop(&rig);
+}
+
+/* Input of a client that is gone is executed all the same, also what had to wait. */
+static void
+test_hang_up_after_requests(void **state)
+{
+    (void)state;
+    struct rig_options options = {.requests_per_turn = 1};
+    struct rig rig;
+    rig_start(&rig, &options);
+    int fd = rig_connect_unix(&rig), other = rig_connect(&rig);
+    script_give_text(fd, "set a 0 0 1 noreply\r\n1\r\nset a 0 0 1 noreply\r\n2\r\n"
+                         "set a 0 0 1 noreply\r\n3\r\n");
+    script_hang_up(fd);
+    rig_run(&rig);
+    assert_true(script_closed(fd));
+    ask(&rig, other, "get a\r\n", "VALUE a 0 1\r\n3\r\nEND\r\n");
+    rig_stop(&rig);
+}
+
+static void
+test_server_hangs_up(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int http = rig_connect(&rig), line = rig_connect(&rig), quit = rig_connect(&rig);
+    script_give_text(http, "mn\r\nGET / HTTP/1.1\r\nmn\r\n");
+    struct text long_line = {0};
+    add_text(&long_line, "mn\r\ndelete ");
+    add_block(&long_line, 3000);
+    script_give(line, long_line.at, long_line.len);
+    script_window(quit, 2);
+    script_give_text(quit, "version\r\nquit\r\nmn\r\n");
+    rig_run(&rig);
+    assert_true(script_closed(http));
+    assert_replies(http, "MN\r\n");
+    assert_true(script_closed(line));
+    assert_replies(line, "MN\r\n");
+    assert_false(script_closed(quit));
+    script_window(quit, 100);
+    rig_run(&rig);
+    assert_true(script_closed(quit));
+    assert_replies(quit, "VERSION 1.6.45\r\n");
+    drop(&long_line);
+    rig_stop(&rig);
+}
+
+/* A get may have a line of any length up to 1 MiB, in any pieces. */
+static void
+test_long_get_line(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fd = rig_connect(&rig);
+    ask(&rig, fd, "set a 0 0 1\r\n1\r\n", "STORED\r\n");
+    struct text line = {0};
+    add_text(&line, "get");
+    for (int i = 0; i < 40000; i++)
+        add_line(&line, " missing-%d", i);
+    add_text(&line, " a\r\nget ");
+    for (size_t at = 0; at < line.len; at += 1000) {
+        size_t n = line.len - at < 1000 ? line.len - at : 1000;
+        script_forget(fd);
+        script_give(fd, line.at + at, n);
+        rig_run(&rig);
+    }
+    assert_replies(fd, "VALUE a 0 1\r\n1\r\nEND\r\n");
+    assert_int_equal(rig_counter(&rig, CONN_conn_memory_bytes), strlen("get "));
+    ask(&rig, fd, "a\r\n", "VALUE a 0 1\r\n1\r\nEND\r\n");
+    assert_int_equal(rig_counter(&rig, CONN_conn_memory_bytes), 0);
+    drop(&line);
+    rig_stop(&rig);
+}
+
+/* ---- clients that do not read, do not send, do nothing --------------------------------------- */
+
+static void
+store_value(struct rig *rig, const char *key, size_t bytes)
+{
+    struct text set = {0};
+    int fd = rig_connect(rig);
+    add_line(&set, "set %s 0 0 %zu\r\n", key, bytes);
+    add_block(&set, bytes);
+    add_text(&set, "\r\nquit\r\n");
+    script_give(fd, set.at, set.len);
+    rig_run(rig);
+    assert_replies(fd, "STORED\r\n");
+    assert_true(script_closed(fd));
+    drop(&set);
+}
+
+static uint64_t
+borrowed(struct rig *rig)
+{
+    struct store_stats stats;
+    store_stats_read(rig->store, &stats);
+    return stats.borrowed_bytes;
+}
+
+/* What is reserved for a large reply is given back when the socket has taken it. */
+static void
+test_fast_reader(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 200000);
+    int fd = rig_connect(&rig);
+    uint64_t before = borrowed(&rig);
+    script_give_text(fd, "get v v v\r\n");
+    rig_run(&rig);
+    assert_int_equal(script_taken(fd).len, 3 * (strlen("VALUE v 0 200000\r\n") + 200002) + 5);
+    assert_int_equal(borrowed(&rig), before);
+    rig_stop(&rig);
+}
+
+/* A reader that stops holds one window; it gets everything when it goes on. */
+static void
+test_slow_reader(void **state)
+{
+    (void)state;
+    struct rig_options options = {.memory_bytes = (size_t)64 << 20};
+    struct rig rig;
+    rig_start(&rig, &options);
+    store_value(&rig, "v", 200000);
+    int fd = rig_connect(&rig), other = rig_connect(&rig);
+    struct text get = {0}, wanted = {0};
+    add_text(&get, "get");
+    for (int i = 0; i < 100; i++) {
+        add_text(&get, " v");
+        add_text(&wanted, "VALUE v 0 200000\r\n");
+        add_block(&wanted, 200000);
+        add_text(&wanted, "\r\n");
+    }
+    add_text(&get, "\r\n");
+    add_text(&wanted, "END\r\n");
+    script_window(fd, 70000);
+    script_give(fd, get.at, get.len);
+    while (script_taken(fd).len < wanted.len) {
+        rig_run(&rig);
+        size_t before = script_taken(fd).len;
+        assert_true(rig_counter(&rig, CONN_conn_memory_bytes) <=
+                    2 * CMD_WINDOW_BYTES + (128 << 10));
+        ask(&rig, other, "mn\r\n", "MN\r\n");
+        script_window(fd, 70000);
+        rig_run(&rig);
+        assert_true(script_taken(fd).len > before);
+    }
+    assert_text(script_taken(fd), slice_of(&wanted));
+    drop(&get);
+    drop(&wanted);
+    rig_stop(&rig);
+}
+
+/*
+ * Readers that never read use up what connections may borrow.  Large gets wait, small ones and
+ * everything else goes on; after 30 s the first readers are closed and the waiting ones served.
+ */
+static void
+test_stuck_readers(void **state)
+{
+    (void)state;
+    enum { READERS = 40 };
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 200000);
+    store_value(&rig, "s", 100);
+    int fds[READERS], other = rig_connect(&rig);
+    for (int i = 0; i < READERS; i++) {
+        fds[i] = rig_connect(&rig);
+        script_window(fds[i], 1000);
+        script_give_text(fds[i], "get v v v v v v\r\n");
+    }
+    rig_run(&rig);
+    size_t quarter = (size_t)2 << 20;
+    assert_true(rig_counter(&rig, CONN_conn_memory_waits) > 0);
+    assert_true(rig_counter(&rig, CONN_conn_memory_bytes) <= quarter + (128 << 10));
+    assert_true(rig.shared.memory_waiters > 0);
+    assert_int_equal(rig.timeout_ms, 1);
+    ask(&rig, other, "mn\r\nset x 0 0 1\r\n1\r\nget x x x\r\n",
+        "MN\r\nSTORED\r\nVALUE x 0 1\r\n1\r\nVALUE x 0 1\r\n1\r\nVALUE x 0 1\r\n1\r\nEND\r\n");
+    for (int i = 0; i < READERS; i++)
+        assert_false(script_closed(fds[i]));
+
+    rig.now_s += 29;
+    rig_run(&rig);
+    assert_int_equal(rig_counter(&rig, CONN_conn_closed_stuck_reader), 0);
+
+    int waits = rig_connect(&rig);
+    script_give_text(waits, "get v v v v v v\r\nmn\r\n");
+    rig_run(&rig);
+    assert_int_equal(script_taken(waits).len, 0);
+    for (int round = 0; round < 600 && script_taken(waits).len == 0; round++) {
+        rig.now_s += 1;
+        rig_run(&rig);
+    }
+    assert_int_equal(script_taken(waits).len,
+                     6 * (strlen("VALUE v 0 200000\r\n") + 200002) + strlen("END\r\nMN\r\n"));
+    assert_true(rig_counter(&rig, CONN_conn_closed_stuck_reader) > 0);
+    rig_stop(&rig);
+}
+
+/* Nobody waits for memory: a reader may take as long as it likes. */
+static void
+test_stuck_reader_alone(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 200000);
+    int fd = rig_connect(&rig);
+    script_window(fd, 1000);
+    script_give_text(fd, "get v\r\n");
+    rig_run(&rig);
+    rig.now_s += 3600;
+    rig_turn(&rig);
+    rig_run(&rig);
+    assert_false(script_closed(fd));
+    script_window(fd, 1000000);
+    rig_run(&rig);
+    assert_int_equal(script_taken(fd).len, strlen("VALUE v 0 200000\r\n") + 200002 + 5);
+    rig_stop(&rig);
+}
+
+/* Uploads that stop in the middle, until there is no memory for another one. */
+static void
+test_stuck_uploads(void **state)
+{
+    (void)state;
+    enum { UPLOADS = 30 };
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fds[UPLOADS];
+    for (int i = 0; i < UPLOADS; i++) {
+        struct text part = {0};
+        fds[i] = rig_connect(&rig);
+        add_line(&part, "set u%d 0 0 200000\r\n", i);
+        add_block(&part, 150000);
+        script_give(fds[i], part.at, part.len);
+        drop(&part);
+        rig_run(&rig);
+    }
+    struct store_stats stats;
+    store_stats_read(rig.store, &stats);
+    assert_true(stats.lent_bytes <= ((size_t)2 << 20) + ((size_t)256 << 10));
+    assert_true(rig.shared.memory_waiters > 0);
+    int other = rig_connect(&rig);
+    ask(&rig, other, "set x 0 0 1\r\n1\r\nget x\r\n", "STORED\r\nVALUE x 0 1\r\n1\r\nEND\r\n");
+    struct text rest = {0};
+    add_block(&rest, 50000);
+    add_text(&rest, "\r\n");
+    script_give(fds[UPLOADS - 1], rest.at, rest.len);
+    rig.now_s += 9;
+    rig_run(&rig);
+    assert_int_equal(rig_counter(&rig, CONN_conn_closed_stuck_upload), 0);
+    for (int round = 0; round < 300 && script_taken(fds[UPLOADS - 1]).len == 0; round++) {
+        rig.now_s += 1;
+        if (round % 5 == 0)
+            script_give(fds[0], "slow", 4);    /* but moving */
+        rig_run(&rig);
+    }
+    assert_replies(fds[UPLOADS - 1], "STORED\r\n");
+    assert_true(rig_counter(&rig, CONN_conn_closed_stuck_upload) > 0);
+    assert_false(script_closed(fds[0]));
+    assert_true(script_closed(fds[1]));
+    drop(&rest);
+    rig_stop(&rig);
+}
+
+/* Half lines of a get hold memory too. */
+static void
+test_stuck_lines(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 8 };
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fds[CLIENTS];
+    struct text half = {0};
+    add_text(&half, "get ");
+    while (half.len < 700000)
+        add_text(&half, "kkkkkkkkkkkkkkkkkkk ");
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = rig_connect(&rig);
+        script_give(fds[i], half.at, half.len);
+        rig_run(&rig);
+    }
+    assert_true(rig_counter(&rig, CONN_conn_memory_bytes) <= ((size_t)2 << 20) + (64 << 10));
+    assert_true(rig.shared.memory_waiters > 0);
+    uint32_t waiting = rig.shared.memory_waiters;
+    for (int round = 0; round < 30; round++) {
+        rig.now_s += 1;
+        rig_run(&rig);
+    }
+    /* Those that got memory and have nothing more to receive do not wait any more. */
+    assert_true(rig.shared.memory_waiters < waiting);
+    script_give_text(fds[CLIENTS - 1], "last\r\n");
+    for (int round = 0; round < 300 && script_taken(fds[CLIENTS - 1]).len == 0; round++) {
+        rig.now_s += 1;
+        rig_run(&rig);
+    }
+    assert_replies(fds[CLIENTS - 1], "END\r\n");
+    drop(&half);
+    rig_stop(&rig);
+}
+
+/* As many incomplete requests as like: the small ones are always taken in, counted. */
+static void
+test_many_incomplete(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 500 };
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fds[CLIENTS];
+    struct text part = {0};
+    add_text(&part, "set k 0 0 4000\r\n");
+    add_block(&part, 3900);
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = rig_connect(&rig);
+        script_give(fds[i], part.at, part.len);
+    }
+    rig_run(&rig);
+    size_t held = rig_counter(&rig, CONN_conn_memory_bytes);
+    assert_true(held >= CLIENTS * (size_t)3900 && held <= CLIENTS * (size_t)4200 + (128 << 10));
+    struct text rest = {0};
+    add_block(&rest, 100);
+    add_text(&rest, "\r\n");
+    for (int i = 0; i < CLIENTS; i++) {
+        script_give(fds[i], rest.at, rest.len);
+        rig_run(&rig);
+        assert_replies(fds[i], "STORED\r\n");
+    }
+    assert_int_equal(rig_counter(&rig, CONN_conn_memory_bytes), 0);
+    drop(&part);
+    drop(&rest);
+    rig_stop(&rig);
+}
+
+static void
+test_idle_timeout(void **state)
+{
+    (void)state;
+    struct rig_options options = {.idle_timeout_s = 10};
+    struct rig rig;
+    rig_start(&rig, &options);
+    int idle = rig_connect(&rig), busy = rig_connect(&rig), local = rig_connect_unix(&rig),
+        storing = rig_connect(&rig);
+    script_give_text(storing, "set a 0 0 10\r\n123");
+    rig_run(&rig);
+    assert_int_equal(rig.timeout_ms, 1000);
+    for (int s = 0; s < 10; s++) {
+        rig.now_s++;
+        script_forget(busy);
+        script_give_text(busy, "mn\r\n");
+        rig_turn(&rig);
+        assert_false(script_closed(idle));
+    }
+    rig.now_s++;
+    rig_turn(&rig);
+    assert_true(script_closed(idle));
+    assert_false(script_closed(busy));
+    assert_false(script_closed(local));
+    assert_false(script_closed(storing));
+    assert_int_equal(rig_counter(&rig, CONN_idle_kicks), 1);
+    ask(&rig, storing, "4567890\r\n", "STORED\r\n");
+    rig.now_s += 12;
+    rig_turn(&rig);
+    assert_true(script_closed(busy));
+    assert_true(script_closed(storing));
+    rig_stop(&rig);
+}
+
+/* ---- `stats conns` --------------------------------------------------------------------------- */
+
+static const char *
+state_of(struct rig *rig, int fd)
+{
+    struct conn_info infos[CONN_WALK_MAX];
+    struct conn_walk walk;
+    const char *found = NULL;
+    conn_walk_start(&walk, rig->worker);
+    for (unsigned n; (n = conn_walk_next(&walk, infos)) > 0;) {
+        for (unsigned i = 0; i < n; i++) {
+            if (infos[i].fd == fd)
+                found = infos[i].state;
+        }
+    }
+    conn_walk_end(&walk);
+    assert_non_null(found);
+    return found;
+}
+
+static void
+test_states(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 200000);
+    int idle = rig_connect(&rig), collects = rig_connect(&rig), uploads = rig_connect(&rig),
+        writes = rig_connect(&rig), swallows = rig_connect(&rig);
+    script_give_text(collects, "set a 0 0 10\r\n123");
+    script_give_text(uploads, "set a 0 0 100000\r\n123");
+    script_window(writes, 100);
+    script_give_text(writes, "get v\r\n");
+    script_give_text(swallows, "set a 0 0 1000000 noreply\r\n123");
+    script_give_text(idle, "mn\r\n");
+    rig_run(&rig);
+    assert_string_equal(state_of(&rig, idle), "conn_read");
+    assert_string_equal(state_of(&rig, collects), "conn_nread");
+    assert_string_equal(state_of(&rig, uploads), "conn_nread");
+    assert_string_equal(state_of(&rig, writes), "conn_mwrite");
+    assert_string_equal(state_of(&rig, swallows), "conn_swallow");
+    rig_stop(&rig);
+}
+
+/* Connections that close while a walk stands among them. */
+static void
+test_walk_and_closes(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 200 };
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fds[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = rig_connect(&rig);
+    struct conn_walk walk, second;
+    struct conn_info infos[CONN_WALK_MAX];
+    conn_walk_start(&walk, rig.worker);
+    assert_int_equal(conn_walk_next(&walk, infos), CONN_WALK_MAX);
+    assert_int_equal(infos[0].fd, fds[0]);
+    conn_walk_start(&second, rig.worker);
+    for (int i = 10; i < 100; i++)
+        script_end(fds[i]);
+    rig_run(&rig);
+    assert_int_equal(conn_walk_next(&walk, infos), CONN_WALK_MAX);
+    assert_int_equal(infos[0].fd, fds[100]);
+    assert_int_equal(conn_walk_next(&walk, infos), CLIENTS - 100 - CONN_WALK_MAX);
+    assert_int_equal(conn_walk_next(&walk, infos), 0);
+    assert_int_equal(conn_walk_next(&second, infos), CONN_WALK_MAX);
+    assert_int_equal(infos[10].fd, fds[100]);
+    conn_walk_end(&second);
+    conn_walk_end(&walk);
+    rig_stop(&rig);
+}
+
+/* ---- allocations that fail ------------------------------------------------------------------- */
+
+void *__real_malloc(size_t bytes);
+void *__real_realloc(void *old, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_realloc(void *old, size_t bytes);
+
+static unsigned allocation, failing_allocation;    /* counted from 1; 0: none fails */
+
+void *
+__wrap_malloc(size_t bytes)
+{
+    return ++allocation == failing_allocation ? NULL : __real_malloc(bytes);
+}
+
+void *
+__wrap_realloc(void *old, size_t bytes)
+{
+    return ++allocation == failing_allocation ? NULL : __real_realloc(old, bytes);
+}
+
+/* Three clients whose requests and replies need memory; the n-th allocation from then on fails. */
+static void
+play_without_memory(struct rig *rig, const struct text *requests, unsigned n)
+{
+    int fds[3];
+    size_t half = requests->len / 2;
+    for (int i = 0; i < 3; i++) {
+        fds[i] = rig_connect(rig);
+        script_window(fds[i], 5000);
+        script_give(fds[i], requests->at, half);
+    }
+    allocation = 0;
+    failing_allocation = n;
+    rig_connect(rig);
+    for (int i = 0; i < 3; i++) {
+        rig_turn(rig);
+        rig_turn(rig);
+        script_give(fds[i], requests->at + half, requests->len - half);
+    }
+    for (int turns = 0; turns < 60; turns++)
+        rig_turn(rig);
+    failing_allocation = 0;
+}
+
+static void
+test_failing_allocations(void **state)
+{
+    (void)state;
+    struct text requests = {0};
+    add_text(&requests, "set a 0 0 3000\r\n");
+    add_block(&requests, 3000);
+    add_text(&requests, "\r\nset b 0 0 60000\r\n");
+    add_block(&requests, 60000);
+    add_text(&requests, "\r\nget a b a b\r\nstats\r\nget");
+    for (int i = 0; i < 30000; i++)
+        add_text(&requests, " a");
+    unsigned failures = 0;
+    for (unsigned n = 1; n < 200; n++) {
+        struct rig rig;
+        rig_start(&rig, NULL);
+        play_without_memory(&rig, &requests, n);
+        failures += rig_counter(&rig, CONN_malloc_fails) > 0;
+        int after = rig_connect(&rig);
+        ask(&rig, after, "set x 0 0 1\r\n1\r\n", "STORED\r\n");
+        rig_stop(&rig);
+    }
+    assert_true(failures > 3);
+    drop(&requests);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_undisturbed),
+        cmocka_unit_test(test_every_cut),
+        cmocka_unit_test(test_one_byte_at_a_time),
+        cmocka_unit_test(test_random_cuts),
+        cmocka_unit_test(test_interrupted_calls),
+        cmocka_unit_test(test_resets),
+        cmocka_unit_test(test_steady_state_calls),
+        cmocka_unit_test(test_batches_keep_order),
+        cmocka_unit_test(test_stopped_between_batches),
+        cmocka_unit_test(test_requests_quantum),
+        cmocka_unit_test(test_bytes_quantum),
+        cmocka_unit_test(test_half_close),
+        cmocka_unit_test(test_hang_up_after_requests),
+        cmocka_unit_test(test_server_hangs_up),
+        cmocka_unit_test(test_long_get_line),
+        cmocka_unit_test(test_fast_reader),
+        cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_stuck_readers),
+        cmocka_unit_test(test_stuck_reader_alone),
+        cmocka_unit_test(test_stuck_uploads),
+        cmocka_unit_test(test_stuck_lines),
+        cmocka_unit_test(test_many_incomplete),
+        cmocka_unit_test(test_idle_timeout),
+        cmocka_unit_test(test_states),
+        cmocka_unit_test(test_walk_and_closes),
+        cmocka_unit_test(test_failing_allocations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
