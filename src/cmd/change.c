@@ -197,6 +197,7 @@ run_arith(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
     case STORE_NON_NUMERIC:
         return answer(req, reply, PROTO_NON_NUMERIC);
     case STORE_AGAIN:
+        t->stores += STORES_AT_AGAIN;
         return CMD_AGAIN;
     case STORE_NO_MEMORY:
     case STORE_TOO_LARGE:

@@ -12,6 +12,7 @@
 #define WINDOW_SPANS_MAX 256u
 #define REPLY_BYTES_MAX ((size_t)256 << 10)    /* sent before the next key is looked up */
 #define KEYS_PER_CALL 1024u
+#define ROUNDS_MAX 4u
 
 static bool
 is_gat(const struct request *req)
@@ -101,22 +102,24 @@ get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
     uint32_t expiry = 0;
     if (is_gat(req))
         expiry = expiry_of(t, req->exptime);
-    if (store_get(t->store, key, is_gat(req) ? &expiry : NULL, &v) != STORE_OK) {
-        count_miss(t, req, v.gone);
-        return CMD_DONE;
+    /* Pieces that are gone: evicted, or the value was replaced since; then the new one is there. */
+    for (unsigned round = 0; round < ROUNDS_MAX; round++) {
+        if (store_get(t->store, key, is_gat(req) ? &expiry : NULL, &v) != STORE_OK) {
+            count_miss(t, req, v.gone);
+            return CMD_DONE;
+        }
+        enum cmd_outcome outcome = CMD_DONE;
+        if (v.value)
+            put_whole(req, reply, key.text, &v);
+        else
+            outcome = put_window(t, key, &v, 0, cursor, reply, req);
+        if (LIKELY(outcome != CMD_BROKEN)) {
+            count_hit(t, req);
+            return outcome;
+        }
     }
-    if (v.value) {
-        count_hit(t, req);
-        put_whole(req, reply, key.text, &v);
-        return CMD_DONE;
-    }
-    enum cmd_outcome outcome = put_window(t, key, &v, 0, cursor, reply, req);
-    if (outcome == CMD_BROKEN) {
-        count_miss(t, req, STORE_GONE_ABSENT);
-        return CMD_DONE;
-    }
-    count_hit(t, req);
-    return outcome;
+    count_miss(t, req, STORE_GONE_ABSENT);
+    return CMD_DONE;
 }
 
 /* The rest of a value whose first windows have gone out. */

@@ -31,6 +31,9 @@
 #define FDS_BASE 32u
 #define HEAP_KEPT_BYTES_MAX (128 << 10)
 #define MEMORY_BYTES_MIN ((size_t)8 << 20)
+#define MEMORY_BYTES_PER_THREAD ((size_t)256 << 10)
+#define THREADS_MAX 1000u
+#define OTHER_THREADS 2u               /* of the store: housekeeping, and one to spare */
 #define CLOCK_START_S 2u               /* a second that has passed exists from the start */
 
 struct server {
@@ -199,15 +202,28 @@ raise_memory(struct settings *set)
     set->memory_bytes = MEMORY_BYTES_MIN;
 }
 
+/* Each worker fills a piece of memory of its own; all these together must stay a small share. */
+static void
+limit_threads(struct settings *set)
+{
+    unsigned most = (unsigned)(set->memory_bytes / MEMORY_BYTES_PER_THREAD) - OTHER_THREADS;
+    if (most > THREADS_MAX)
+        most = THREADS_MAX;
+    if (set->threads <= most)
+        return;
+    fprintf(stderr, "larderd: notice: -t %u is more than %zu MB can keep busy: using %u\n",
+            set->threads, set->memory_bytes >> 20, most);
+    set->threads = most;
+}
+
 static int
 make_store(struct server *s)
 {
-    raise_memory(&s->settings);
     const struct settings *set = &s->settings;
     struct store_config config = {
         .memory_bytes = set->memory_bytes,
         .value_bytes_max = set->item_bytes_max,
-        .threads_max = set->threads + 2,
+        .threads_max = set->threads + OTHER_THREADS,
         .cas_enabled = set->cas_enabled,
         .evict = set->evict,
         .huge_pages = set->huge_pages,
@@ -326,6 +342,8 @@ start(struct server *s)
 {
     struct settings *set = &s->settings;
     int code = 0;
+    raise_memory(set);
+    limit_threads(set);
     if (set->core_dumps)
         code = privileges_allow_core();
     if (code == 0)

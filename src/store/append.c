@@ -128,6 +128,7 @@ join_large(struct store_thread *t, const struct store_put *put, const struct old
     job.kind |= ITEM_PIECES;
     job.parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};
     job.same = old->same;
+    large_stamp(t->store, u);
     outcome = put_run(t, &job, out_cas);
     if (outcome == STORE_OK)
         large_adopt(t, u);
@@ -164,10 +165,8 @@ join(struct store_thread *t, const struct store_put *put, uint64_t *out_cas)
         enum store_outcome outcome = total > s->inline_bytes_max
                                          ? join_large(t, put, &old, &added, out_cas)
                                          : join_inline(t, put, &old, out_cas);
-        if (outcome == STORE_MISS)
-            return STORE_NOT_STORED;
-        if (outcome != STORE_EXISTS)
-            return outcome;
+        if (outcome != STORE_EXISTS && outcome != STORE_MISS)
+            return outcome;            /* those: it was changed meanwhile, or lost a piece */
     }
     return STORE_AGAIN;
 }

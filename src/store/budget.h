@@ -62,6 +62,14 @@ budget_wish(struct budget *b, size_t bytes)
         ;
 }
 
+/* The limit was lowered, and what is in use has not followed yet. */
+static inline bool
+budget_over(const struct budget *b)
+{
+    return atomic_load_explicit(&b->used, memory_order_relaxed) >
+           atomic_load_explicit(&b->limit, memory_order_relaxed);
+}
+
 /* Bytes that must be given up. */
 static inline size_t
 budget_excess(const struct budget *b)

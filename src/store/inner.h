@@ -32,6 +32,13 @@ enum store_counter {
     COUNT_STORE_COUNTERS
 };
 
+/* Pieces of a value whose head is gone, to be unlinked in slices. */
+struct doomed {
+    struct doomed *next;
+    uint64_t serial;
+    uint32_t piece, piece_count;
+};
+
 struct store_thread {
     CACHE_ALIGNED struct store *store;
     struct epoch_word *epoch_word;
@@ -43,15 +50,9 @@ struct store_thread {
     uint64_t cas_last, serial_last;
     struct index_local local;
     struct doomed *doomed;             /* values in pieces unlinked in this call */
+    struct doomed doomed_spare;        /* for one of them, where there was no memory */
     counter counters[COUNT_STORE_COUNTERS];
     char scratch[STORE_SMALL_BYTES_MAX];
-};
-
-/* Pieces of a value whose head is gone, to be unlinked in slices. */
-struct doomed {
-    struct doomed *next;
-    uint64_t serial;
-    uint32_t piece, piece_count;
 };
 
 enum keep_mode {
@@ -63,7 +64,8 @@ enum keep_mode {
 /* Housekeeping: one thread at a time, whoever calls store_maintain first. */
 struct keep {
     CACHE_ALIGNED atomic_bool busy;    /* guards all but the next two */
-    atomic_bool hopeless;              /* not evicting: no segment was worth cleaning */
+    atomic_bool hopeless;              /* not evicting: no segment was worth cleaning ... */
+    _Atomic uint32_t hopeless_at;      /* ... in this second; expiry may have changed it since */
     _Atomic uint32_t doomed_count;
     _Atomic uint32_t victim;           /* segment being walked, 0: none; read by anybody */
     uint32_t victim_at;                /* bytes of it that are done */
@@ -90,11 +92,14 @@ struct store {
     _Atomic uint32_t flush_at;         /* 0: none is to come */
     _Atomic uint32_t uploads_open;
     _Atomic uint32_t wanted_until;     /* second in which pool.wanted lapses, 0: nothing is */
+    _Atomic uint32_t wish_seen_at;     /* second in which wish_seen was budget.owed */
+    atomic_size_t wish_seen;
     struct keep keep;
     pthread_mutex_t threads_lock;
     struct store_thread **threads;     /* threads_max of them, NULL where nobody joined */
     uint64_t parted[COUNT_STORE_COUNTERS];   /* counters of threads that have parted */
     uint64_t joins, cas_floor;         /* numbers given by parted threads are not given again */
+    _Atomic uint32_t joined;           /* threads that are */
 };
 
 enum item_state { ITEM_LIVE, ITEM_EXPIRED, ITEM_FLUSHED };
@@ -142,6 +147,8 @@ slot_word *link_find(struct store_thread *t, const struct index_hold *h, struct 
 char *link_room(struct store_thread *t, uint32_t bytes, enum store_outcome *out_why);
 /* There was no segment: AGAIN, and more are held ahead from now on; or NO_MEMORY. */
 enum store_outcome link_no_segment(struct store_thread *t);
+/* Takes spare lines for an insertion.  False: there are none, and nothing may be evicted for it. */
+bool link_ready(struct store_thread *t);
 /* The room is now an item. */
 void link_room_used(struct store_thread *t, uint32_t bytes);
 
@@ -167,6 +174,21 @@ slot_word *link_find_live(struct store_thread *t, const struct index_hold *h, st
                           struct item **out_item, enum store_gone *out_gone, int *slots_delta);
 
 uint64_t link_hash_of(void *store, uint64_t location);
+
+/* Not evicting, and nothing to clean was found a moment ago. */
+static inline bool
+link_hopeless(const struct store *s)
+{
+    return !s->config.evict && atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed);
+}
+
+/* Something has died: there may be room again. */
+static inline void
+link_hope(struct store *s)
+{
+    if (atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed))
+        atomic_store_explicit(&s->keep.hopeless, false, memory_order_relaxed);
+}
 
 /* What an item adds to its segment's `live`. */
 static inline uint64_t

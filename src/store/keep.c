@@ -66,23 +66,16 @@ link_copy(struct store_thread *t, struct index_hold *h, uint64_t hash, slot_word
     s->keep.copy_fill += bytes;
 }
 
-/* False: no room for a copy just now, the entry must be looked at again. */
+/* One look at an entry under its group's lock.  False: it lives and must be copied, to where? */
 static bool
-keep_item(struct store_thread *t, struct item *it, uint64_t hash)
+try_item(struct store_thread *t, struct item *it, uint64_t hash, struct item *to)
 {
     struct store *s = t->store;
     struct index *ix = &s->index;
     enum keep_mode mode = s->keep.mode;
     uint64_t location = location_of(s, it);
-    struct item *to = NULL;
-    if (mode == KEEP_CLEAN) {
-        to = copy_room(t, item_bytes(it));
-        if (!to)
-            return false;
-        if (!item_is_small(it))
-            memcpy(to, it, item_bytes(it));
-    }
     int slots_delta = 0;
+    bool done = true;
     struct index_hold h = index_lock(ix, hash);
     slot_word *slot = index_find(ix, &h, hash, location);
     if (slot) {
@@ -92,11 +85,27 @@ keep_item(struct store_thread *t, struct item *it, uint64_t hash)
             slots_delta--;
         } else if (to) {
             link_copy(t, &h, hash, slot, it, to);
+        } else {
+            done = mode != KEEP_CLEAN;
         }
     }
     index_unlock(ix, &h, slot != NULL);
     link_settle(t, slots_delta);
-    return true;
+    return done;
+}
+
+/* False: no room for a copy just now. */
+static bool
+keep_item(struct store_thread *t, struct item *it, uint64_t hash)
+{
+    if (try_item(t, it, hash, NULL))
+        return true;
+    struct item *to = copy_room(t, item_bytes(it));
+    if (!to)
+        return false;
+    if (!item_is_small(it))
+        memcpy(to, it, item_bytes(it));
+    return try_item(t, it, hash, to);
 }
 
 /* ---- one segment ---------------------------------------------------------------------------- */
@@ -118,41 +127,6 @@ look_ahead(const struct store *s, struct look_ahead *ahead, unsigned most)
     return n;
 }
 
-static void
-victim_done(struct store *s)
-{
-    struct keep *k = &s->keep;
-    if (k->mode == KEEP_SWEEP)
-        segment_unpick(&s->pool, k->victim);
-    else
-        segment_retire(&s->pool, k->victim);
-    k->victim = 0;
-}
-
-static void
-walk_victim(struct store_thread *t, unsigned budget)
-{
-    struct store *s = t->store;
-    struct keep *k = &s->keep;
-    struct look_ahead ahead[BATCH];
-    while (budget) {
-        unsigned n = look_ahead(s, ahead, budget < BATCH ? budget : BATCH);
-        if (n == 0) {
-            victim_done(s);
-            return;
-        }
-        for (unsigned i = 0; i < n; i++) {
-            uint32_t bytes = item_bytes(ahead[i].item);
-            if (!keep_item(t, ahead[i].item, ahead[i].hash))
-                return;
-            k->victim_at += bytes;
-        }
-        budget -= n;
-    }
-}
-
-/* ---- choosing ------------------------------------------------------------------------------- */
-
 static bool
 worth_cleaning(const struct store *s, uint32_t seg)
 {
@@ -164,18 +138,82 @@ worth_cleaning(const struct store *s, uint32_t seg)
     return s->pool.seg_bytes - live >= s->pool.seg_bytes / DEAD_SHARE;
 }
 
+static void
+victim_done(struct store *s)
+{
+    struct keep *k = &s->keep;
+    if (k->mode != KEEP_SWEEP) {
+        segment_retire(&s->pool, k->victim);
+    } else {
+        if (worth_cleaning(s, k->victim))
+            k->rotations = 0;          /* the sweep has made it so */
+        segment_unpick(&s->pool, k->victim);
+    }
+    k->victim = 0;
+}
+
+static void
+lose_hope(struct store_thread *t)
+{
+    struct keep *k = &t->store->keep;
+    k->rotations = 0;
+    atomic_store_explicit(&k->hopeless_at, t->now, memory_order_relaxed);
+    atomic_store_explicit(&k->hopeless, true, memory_order_relaxed);
+}
+
+/* There is no room for copies: the segment goes back, partly cleaned. */
+static void
+give_up_cleaning(struct store_thread *t)
+{
+    struct store *s = t->store;
+    if (atomic_load_explicit(&s->pool.ready, memory_order_relaxed) > 0)
+        return;                        /* in its grace period: the next slice will find it */
+    segment_unpick(&s->pool, s->keep.victim);
+    s->keep.victim = 0;
+    lose_hope(t);
+}
+
+static void
+walk_victim(struct store_thread *t, unsigned budget)
+{
+    struct store *s = t->store;
+    struct keep *k = &s->keep;
+    struct look_ahead ahead[BATCH];
+    if (budget_over(&s->budget))       /* the limit was lowered meanwhile: things must go */
+        k->mode = KEEP_EVICT;
+    while (budget) {
+        unsigned n = look_ahead(s, ahead, budget < BATCH ? budget : BATCH);
+        if (n == 0) {
+            victim_done(s);
+            return;
+        }
+        for (unsigned i = 0; i < n; i++) {
+            uint32_t bytes = item_bytes(ahead[i].item);
+            if (!keep_item(t, ahead[i].item, ahead[i].hash)) {
+                give_up_cleaning(t);
+                return;
+            }
+            k->victim_at += bytes;
+        }
+        budget -= n;
+    }
+}
+
+/* ---- choosing ------------------------------------------------------------------------------- */
+
 /* Where nothing is evicted: segments are looked at in turn, then swept in turn, then it is
  * hopeless until something dies. */
 static void
-choose_cleaning(struct store *s)
+choose_cleaning(struct store_thread *t)
 {
+    struct store *s = t->store;
     struct keep *k = &s->keep;
     uint32_t sealed = atomic_load_explicit(&s->pool.sealed_count, memory_order_relaxed);
     if (atomic_load_explicit(&k->hopeless, memory_order_relaxed))
         return;
     uint32_t seg = segment_pick_oldest(&s->pool);
     if (!seg) {
-        atomic_store_explicit(&k->hopeless, true, memory_order_relaxed);
+        lose_hope(t);
         return;
     }
     k->victim = seg;
@@ -188,20 +226,20 @@ choose_cleaning(struct store *s)
     k->mode = KEEP_SWEEP;
     if (++k->rotations <= sealed)
         victim_done(s);                /* a first round only looks */
-    else if (k->rotations > 2 * sealed) {
-        k->rotations = 0;
-        atomic_store_explicit(&k->hopeless, true, memory_order_relaxed);
-    }
+    else if (k->rotations > 2 * sealed)
+        lose_hope(t);
 }
 
+/* Lowering the limit is an order to evict, even where nothing else may cause it. */
 static void
-choose_victim(struct store *s)
+choose_victim(struct store_thread *t)
 {
+    struct store *s = t->store;
     struct keep *k = &s->keep;
     if (!segment_short(&s->pool) && budget_excess(&s->budget) == 0)
         return;
-    if (!s->config.evict && budget_excess(&s->budget) == 0) {
-        choose_cleaning(s);
+    if (!s->config.evict && !budget_over(&s->budget)) {
+        choose_cleaning(t);
         return;
     }
     k->victim = segment_pick_oldest(&s->pool);
@@ -247,18 +285,28 @@ store_maintain_due(const struct store *s)
         return true;
     bool can_evict = atomic_load_explicit(&s->pool.sealed_count, memory_order_relaxed) ||
                      atomic_load_explicit(&k->victim, memory_order_relaxed);
-    if (budget_excess(&s->budget))
-        return can_evict || atomic_load_explicit(&s->pool.ready, memory_order_relaxed);
-    if (!s->config.evict)
-        return segment_short(&s->pool) &&
-               !atomic_load_explicit(&k->hopeless, memory_order_relaxed);
-    return can_evict && segment_short(&s->pool);
+    if (s->config.evict || budget_over(&s->budget)) {
+        if (budget_excess(&s->budget))
+            return can_evict || atomic_load_explicit(&s->pool.ready, memory_order_relaxed);
+        return can_evict && segment_short(&s->pool);
+    }
+    return (segment_short(&s->pool) || budget_excess(&s->budget)) && !link_hopeless(s);
 }
 
+/* What was asked for by somebody who may have gone since, and what was found a second ago. */
 static void
-lapse_wanted(struct store_thread *t)
+lapse(struct store_thread *t)
 {
     struct store *s = t->store;
+    if (link_hopeless(s) &&
+        atomic_load_explicit(&s->keep.hopeless_at, memory_order_relaxed) < t->now)
+        link_hope(s);
+    if (atomic_load_explicit(&s->wish_seen_at, memory_order_relaxed) != t->now) {
+        size_t owed = atomic_load_explicit(&s->budget.owed, memory_order_relaxed);
+        if (owed && owed == atomic_exchange_explicit(&s->wish_seen, owed, memory_order_relaxed))
+            atomic_store_explicit(&s->budget.owed, 0, memory_order_relaxed);
+        atomic_store_explicit(&s->wish_seen_at, t->now, memory_order_relaxed);
+    }
     uint32_t until = atomic_load_explicit(&s->wanted_until, memory_order_relaxed);
     if (LIKELY(until == 0) || t->now < until)
         return;
@@ -272,12 +320,12 @@ store_maintain(struct store_thread *t, unsigned budget)
     struct store *s = t->store;
     struct keep *k = &s->keep;
     CHECK(!t->inside);
-    lapse_wanted(t);
+    lapse(t);
     if (!store_maintain_due(s) || atomic_exchange_explicit(&k->busy, true, memory_order_acquire))
         return false;
     store_enter(t);
     if (!k->victim)
-        choose_victim(s);
+        choose_victim(t);
     if (k->victim)
         walk_victim(t, budget);
     unlink_doomed(t, budget);

@@ -215,14 +215,24 @@ discharge(struct store *s, size_t charged)
     atomic_fetch_sub_explicit(&s->uploads_open, 1, memory_order_relaxed);
 }
 
+/* The limit may have been lowered below what a value of an allowed length needs. */
+static bool
+never_fits(const struct store *s, uint32_t segments)
+{
+    size_t threads = atomic_load_explicit(&s->joined, memory_order_relaxed);
+    size_t others = threads + s->pool.keep + 2;
+    return index_memory_bytes(&s->index) + ((others + segments) << s->pool.seg_shift) >
+           atomic_load_explicit(&s->budget.limit, memory_order_relaxed);
+}
+
 enum store_outcome
 store_upload_open(struct store_thread *t, uint64_t value_bytes, struct store_upload **out_upload)
 {
     struct store *s = t->store;
-    CHECK(value_bytes > 0);
+    CHECK(value_bytes > s->inline_bytes_max);
     if (value_bytes > s->config.value_bytes_max)
         return STORE_TOO_LARGE;
-    if (!s->config.evict && atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed))
+    if (link_hopeless(s) || never_fits(s, segments_for(s, value_bytes)))
         return STORE_NO_MEMORY;
     size_t charge = (size_t)segments_for(s, value_bytes) << s->pool.seg_shift;
     if (!admit(s, charge)) {
@@ -244,6 +254,8 @@ large_open_brief(struct store_thread *t, uint64_t value_bytes, struct store_uplo
 {
     struct store *s = t->store;
     uint32_t needed = segments_for(s, value_bytes) + 1;
+    if (segment_hopeless(&s->pool, needed))
+        return STORE_NO_MEMORY;
     if (!segment_available(&s->pool, needed)) {
         atomic_store_explicit(&s->wanted_until, t->now + 2, memory_order_relaxed);
         atomic_store_explicit(&s->pool.wanted, needed + 1, memory_order_relaxed);
@@ -273,7 +285,7 @@ lend_segment(struct store_thread *t, struct store_upload *u)
     struct store *s = t->store;
     uint32_t seg = segment_take(&s->pool, SEGMENT_LENT,
                                 atomic_load_explicit(&s->flush_epoch, memory_order_relaxed),
-                                s->config.evict ? 0 : 2);
+                                s->pool.keep);
     if (!seg)
         return link_no_segment(t);
     s->pool.segs[seg].next = 0;
@@ -295,6 +307,8 @@ store_upload_room(struct store_thread *t, struct store_upload *u, char **out_at,
     *out_len = 0;
     if (large_complete(u))
         return STORE_OK;
+    if (!link_ready(t))
+        return link_no_segment(t);
     uint32_t payload = payload_max(s, u);
     if (!u->last || u->fill + piece_item_bytes(payload) > s->pool.seg_bytes) {
         enum store_outcome outcome = lend_segment(t, u);
@@ -319,7 +333,7 @@ finish_piece(struct store_thread *t, struct store_upload *u, uint32_t payload)
     struct item_piece_id id = {.serial = u->serial, .number = u->piece};
     memcpy(it->rest, &id, PIECE_ID_BYTES);
     uint64_t hash = item_piece_hash(id, s->seed);
-    index_local_fill(&s->index, &t->local);
+    link_ready(t);
     struct index_hold h = index_lock(&s->index, hash);
     int added = link_item(t, &h, hash, it, NULL);
     index_unlock(&s->index, &h, true);
@@ -355,7 +369,7 @@ store_upload_abort(struct store_thread *t, struct store_upload *u)
         atomic_store_explicit(&s->pool.segs[seg].flush_epoch, 0, memory_order_relaxed);
         segment_discard(&s->pool, seg, s->pool.segs[seg].filled);
     }
-    atomic_store_explicit(&s->keep.hopeless, false, memory_order_relaxed);
+    link_hope(s);
     upload_free(s, u);
 }
 

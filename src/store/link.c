@@ -67,13 +67,29 @@ seal_active(struct store_thread *t)
     t->active = 0;
 }
 
+/* Everything is in segments that somebody is filling: no housekeeping can make room. */
+static bool
+nothing_to_come(const struct store *s)
+{
+    return atomic_load_explicit(&s->pool.sealed_count, memory_order_relaxed) == 0 &&
+           atomic_load_explicit(&s->pool.ready, memory_order_relaxed) == 0 &&
+           atomic_load_explicit(&s->keep.victim, memory_order_relaxed) == 0 &&
+           atomic_load_explicit(&s->keep.doomed_count, memory_order_relaxed) == 0 &&
+           !segment_available(&s->pool, s->pool.keep + 1);
+}
+
 /* No segment to be had: hold more of them ahead from now on. */
 enum store_outcome
 link_no_segment(struct store_thread *t)
 {
     struct store *s = t->store;
-    if (!s->config.evict && atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed))
+    if (link_hopeless(s))
         return STORE_NO_MEMORY;
+    if (nothing_to_come(s)) {
+        if (!t->active)
+            return STORE_NO_MEMORY;
+        seal_active(t);                /* then that is what can go */
+    }
     uint32_t limit = (uint32_t)(atomic_load_explicit(&s->budget.limit, memory_order_relaxed) >>
                                 s->pool.seg_shift);
     uint32_t most = limit / 50 < 4 ? 4 : limit / 50;
@@ -95,7 +111,7 @@ link_room(struct store_thread *t, uint32_t bytes, enum store_outcome *out_why)
              flush_epoch))
         seal_active(t);
     if (!t->active) {
-        t->active = segment_take(&s->pool, SEGMENT_ACTIVE, flush_epoch, s->config.evict ? 0 : 2);
+        t->active = segment_take(&s->pool, SEGMENT_ACTIVE, flush_epoch, s->pool.keep);
         t->active_fill = 0;
         if (!t->active) {
             *out_why = link_no_segment(t);
@@ -113,26 +129,30 @@ link_room_used(struct store_thread *t, uint32_t bytes)
 
 /* ---- linking ----------------------------------------------------------------------------- */
 
-/* The entry of a full bucket that was read longest ago goes: a group never grows without bound, not
- * even under keys made to collide. */
+/* The entry of a full bucket that is dead anyway or was read longest ago goes: a group never grows
+ * without bound, not even under keys made to collide. */
 static slot_word *
 evict_crowded(struct store_thread *t, slot_word *bucket)
 {
     struct store *s = t->store;
     slot_word *oldest = &bucket[0];
     uint32_t oldest_access = UINT32_MAX;
-    for (unsigned i = 0; i < INDEX_SLOTS; i++) {
-        uint64_t slot = atomic_load_explicit(&bucket[i], memory_order_relaxed);
-        uint32_t access = item_at(s, slot_location(slot))->access & ITEM_ACCESS_MASK;
-        if (access < oldest_access) {
-            oldest_access = access;
+    enum item_state oldest_state = ITEM_LIVE;
+    for (unsigned i = 0; i < INDEX_SLOTS && oldest_state == ITEM_LIVE; i++) {
+        uint64_t location = slot_location(atomic_load_explicit(&bucket[i], memory_order_relaxed));
+        struct item *it = item_at(s, location);
+        enum item_state state = item_state(t, it, location);
+        if (state != ITEM_LIVE || (it->access & ITEM_ACCESS_MASK) < oldest_access) {
+            oldest_access = it->access & ITEM_ACCESS_MASK;
+            oldest_state = state;
             oldest = &bucket[i];
         }
     }
     struct item *it =
         item_at(s, slot_location(atomic_load_explicit(oldest, memory_order_relaxed)));
-    link_remove(t, oldest, it, CAUSE_EVICTED);
-    count(t, COUNT_INDEX_EVICTED);
+    if (oldest_state == ITEM_LIVE && !(item_kind(it) & ITEM_PIECE))
+        count(t, COUNT_INDEX_EVICTED);
+    link_remove(t, oldest, it, oldest_state == ITEM_LIVE ? CAUSE_EVICTED : cause_of(oldest_state));
     return oldest;
 }
 
@@ -161,11 +181,14 @@ doom_pieces(struct store_thread *t, struct item *it)
 {
     struct item_pieces p = item_pieces(it);
     struct doomed *d = malloc(sizeof *d);
-    if (!d)      /* they can no longer be found, and go when their segments do */
+    if (!d && t->doomed_spare.piece_count == 0)
+        d = &t->doomed_spare;          /* link_settle() does these at once */
+    else if (!d)                       /* nobody can find them: they go when their segments do */
         return;
     *d = (struct doomed){.next = t->doomed, .serial = p.serial,
                          .piece_count = large_piece_count(t->store, p.value_bytes)};
-    t->doomed = d;
+    if (d != &t->doomed_spare)
+        t->doomed = d;
 }
 
 void
@@ -177,8 +200,7 @@ link_remove(struct store_thread *t, slot_word *slot, struct item *it, enum cause
     atomic_store_explicit(slot, 0, memory_order_release);
     if (atomic_fetch_sub_explicit(&s->pool.segs[seg].live, share, memory_order_relaxed) == share)
         t->emptied = seg;
-    if (!s->config.evict && atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed))
-        atomic_store_explicit(&s->keep.hopeless, false, memory_order_relaxed);
+    link_hope(s);
     if (item_kind(it) & ITEM_PIECE)
         return;
     count(t, cause_counter[cause]);
@@ -192,6 +214,13 @@ link_remove(struct store_thread *t, slot_word *slot, struct item *it, enum cause
         doom_pieces(t, it);
 }
 
+bool
+link_ready(struct store_thread *t)
+{
+    index_local_fill(&t->store->index, &t->local);
+    return t->store->config.evict || t->local.spare_count > 0;
+}
+
 void
 link_settle(struct store_thread *t, int slots_delta)
 {
@@ -201,6 +230,12 @@ link_settle(struct store_thread *t, int slots_delta)
     if (UNLIKELY(t->emptied)) {
         segment_emptied(&s->pool, t->emptied);
         t->emptied = 0;
+    }
+    if (UNLIKELY(t->doomed_spare.piece_count)) {
+        struct doomed d = t->doomed_spare;
+        t->doomed_spare = (struct doomed){0};
+        while (d.piece < d.piece_count)
+            large_unlink_piece(t, d.serial, d.piece++);
     }
     if (LIKELY(!t->doomed))
         return;

@@ -93,7 +93,8 @@ put_run(struct store_thread *t, struct put_job *job, uint64_t *out_cas)
     bool small = job->bytes <= STORE_SMALL_BYTES_MAX;
     if (!small)
         fill_item(it, job, t->now);
-    index_local_fill(ix, &t->local);
+    if (!link_ready(t))
+        return link_no_segment(t);
 
     struct item *old = NULL;
     enum store_gone gone;
@@ -141,6 +142,7 @@ put_upload(struct store_thread *t, const struct store_put *put, struct put_job *
     job->kind |= ITEM_PIECES;
     job->parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};
     job->parts[1] = (struct slice){0};
+    large_stamp(t->store, put->upload);
     enum store_outcome outcome = put_run(t, job, out_cas);
     if (outcome == STORE_OK)
         large_adopt(t, put->upload);

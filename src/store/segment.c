@@ -88,11 +88,12 @@ pop(struct segment_pool *p, struct segment_list *list)
 
 int
 segment_pool_init(struct segment_pool *p, size_t seg_bytes, size_t reserve_bytes, bool huge,
-                  struct budget *budget, struct epoch *epoch)
+                  uint32_t keep, struct budget *budget, struct epoch *epoch)
 {
     memset(p, 0, sizeof *p);
     p->seg_bytes = seg_bytes;
     p->seg_shift = (unsigned)__builtin_ctzll(seg_bytes);
+    p->keep = keep;
     p->budget = budget;
     p->epoch = epoch;
     p->fresh = 1;
@@ -278,13 +279,27 @@ segment_retire(struct segment_pool *p, uint32_t seg)
 }
 
 bool
+segment_hopeless(struct segment_pool *p, uint32_t n)
+{
+    pthread_mutex_lock(&p->lock);
+    size_t fixed = p->counts[SEGMENT_ACTIVE] + p->counts[SEGMENT_LENT] + p->keep + 1;
+    size_t in_use = (size_t)(p->fresh - 1 - p->counts[SEGMENT_NONE]) * p->seg_bytes;
+    size_t beside = atomic_load_explicit(&p->budget->used, memory_order_relaxed);
+    beside = beside > in_use ? beside - in_use : 0;
+    pthread_mutex_unlock(&p->lock);
+    return beside + (fixed + n) * p->seg_bytes >
+           atomic_load_explicit(&p->budget->limit, memory_order_relaxed);
+}
+
+bool
 segment_trim(struct segment_pool *p)
 {
     uint32_t seg = 0;
     pthread_mutex_lock(&p->lock);
     if (budget_excess(p->budget) > 0) {
         collect_limbo_locked(p);
-        seg = pop(p, &p->free);
+        if (p->free.count > p->keep || budget_over(p->budget))
+            seg = pop(p, &p->free);
         if (seg)
             atomic_fetch_sub_explicit(&p->ready, 1, memory_order_relaxed);
     }

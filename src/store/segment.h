@@ -66,6 +66,7 @@ struct segment_pool {
     struct segment_list free, sealed, limbo, none;    /* none: given back, may be taken again */
     uint32_t fresh;                    /* numbers from here on were never used */
     uint32_t count_max;
+    uint32_t keep;                     /* for the copier alone, which workers may not take */
     uint32_t counts[SEGMENT_STATES];
     uint64_t order_next;
     _Atomic uint32_t ready;            /* free + limbo, for a look without the lock */
@@ -75,12 +76,12 @@ struct segment_pool {
 };
 
 int segment_pool_init(struct segment_pool *p, size_t seg_bytes, size_t reserve_bytes, bool huge,
-                      struct budget *budget, struct epoch *epoch);
+                      uint32_t keep, struct budget *budget, struct epoch *epoch);
 void segment_pool_fini(struct segment_pool *p);
 
 /*
  * A segment to be filled (ACTIVE or LENT), its number; 0: none has passed its grace period.
- * `keep`: leave that many for somebody else.
+ * `keep`: leave that many for the copier: pool->keep, or 0 where it is the copier that asks.
  */
 uint32_t segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch,
                       uint32_t keep);
@@ -117,7 +118,10 @@ segment_available(const struct segment_pool *p, uint32_t n)
     return ready + (limit > used ? (limit - used) >> p->seg_shift : 0) >= n;
 }
 
-/* Could a take succeed only after an eviction? */
+/* Can so many never be had at once, because the rest of the limit is in use by those who fill? */
+bool segment_hopeless(struct segment_pool *p, uint32_t n);
+
+/* Could a take succeed only after an eviction?  By the same sum that segment_take() makes. */
 static inline bool
 segment_short(const struct segment_pool *p)
 {
@@ -125,12 +129,14 @@ segment_short(const struct segment_pool *p)
     uint32_t wanted = atomic_load_explicit(&p->wanted, memory_order_relaxed);
     if (want < wanted)
         want = wanted;
+    want += p->keep;
     uint32_t ready = atomic_load_explicit(&p->ready, memory_order_relaxed);
     if (ready >= want)
         return false;
-    size_t used = atomic_load_explicit(&p->budget->used, memory_order_relaxed);
+    size_t used = atomic_load_explicit(&p->budget->used, memory_order_relaxed) +
+                  atomic_load_explicit(&p->budget->owed, memory_order_relaxed);
     size_t limit = atomic_load_explicit(&p->budget->limit, memory_order_relaxed);
-    return used + (want - ready) * p->seg_bytes > limit;
+    return used + (size_t)(want - ready) * p->seg_bytes > limit;
 }
 
 #endif

@@ -17,6 +17,8 @@
 #define SEGMENT_BYTES_MAX ((size_t)1 << 20)
 #define SEGMENTS_ABOUT 256u
 #define THREADS_MAX 1024u
+#define SEGMENTS_LEAST 8u              /* beside those being filled: a cache too small to turn over */
+#define COPIER_SEGMENTS 2u             /* kept back for cleaning where nothing is evicted */
 #define CAS_START_BITS 48              /* some clients keep CAS numbers in a double */
 #define CLOCK_START_S 2u               /* so that 1 is a time that has always passed */
 
@@ -33,11 +35,13 @@
 
 /* ---- made and unmade ------------------------------------------------------------------------ */
 
+/* Each thread fills a segment of its own: all these together are at most a quarter of the memory. */
 static size_t
-segment_bytes_for(size_t memory_bytes)
+segment_bytes_for(size_t memory_bytes, unsigned threads)
 {
     size_t bytes = SEGMENT_BYTES_MIN;
-    while (bytes < SEGMENT_BYTES_MAX && bytes * 2 <= memory_bytes / SEGMENTS_ABOUT)
+    while (bytes < SEGMENT_BYTES_MAX && bytes * 2 <= memory_bytes / SEGMENTS_ABOUT &&
+           bytes * 2 * threads <= memory_bytes / 4)
         bytes *= 2;
     return bytes;
 }
@@ -68,11 +72,12 @@ static int
 reserve_memory(struct store *s)
 {
     const struct store_config *c = &s->config;
-    size_t seg_bytes = segment_bytes_for(c->memory_bytes);
+    size_t seg_bytes = segment_bytes_for(c->memory_bytes, c->threads_max);
     uint32_t item_bytes_min = item_bytes_for(c->cas_enabled ? ITEM_CAS : 0, 1, 0);
     size_t reserve = reserve_bytes_for(c);
     for (int e;; reserve = reserve / 2 > c->memory_bytes ? reserve / 2 : c->memory_bytes) {
-        e = segment_pool_init(&s->pool, seg_bytes, reserve, c->huge_pages, &s->budget, &s->epoch);
+        e = segment_pool_init(&s->pool, seg_bytes, reserve, c->huge_pages,
+                              c->evict ? 0 : COPIER_SEGMENTS, &s->budget, &s->epoch);
         if (e == 0) {
             e = index_init(&s->index, reserve / item_bytes_min, &s->budget);
             if (e == 0)
@@ -173,6 +178,7 @@ store_join(struct store *s)
         n++;
     if (n < s->config.threads_max) {
         s->threads[n] = t;
+        atomic_fetch_add_explicit(&s->joined, 1, memory_order_relaxed);
         t->store = s;
         t->number = n;
         t->epoch_word = &s->epoch.words[n];
@@ -201,6 +207,7 @@ store_part(struct store_thread *t)
     if (t->cas_last > s->cas_floor)
         s->cas_floor = t->cas_last;
     s->threads[t->number] = NULL;
+    atomic_fetch_sub_explicit(&s->joined, 1, memory_order_relaxed);
     pthread_mutex_unlock(&s->threads_lock);
     free(t);
 }
@@ -220,8 +227,10 @@ flush_if_due(struct store *s, uint32_t now)
 {
     uint32_t at = atomic_load_explicit(&s->flush_at, memory_order_relaxed);
     if (UNLIKELY(at != 0 && at <= now) &&
-        atomic_compare_exchange_strong(&s->flush_at, &at, 0))
+        atomic_compare_exchange_strong(&s->flush_at, &at, 0)) {
         atomic_fetch_add(&s->flush_epoch, 1);
+        link_hope(s);
+    }
 }
 
 void
@@ -255,7 +264,7 @@ store_flush(struct store_thread *t, uint32_t at)
     atomic_store(&s->flush_at, at <= t->now ? 0 : at);
     if (at <= t->now) {
         atomic_fetch_add(&s->flush_epoch, 1);
-        atomic_store_explicit(&s->keep.hopeless, false, memory_order_relaxed);
+        link_hope(s);
     }
 }
 
@@ -264,10 +273,15 @@ store_flush(struct store_thread *t, uint32_t at)
 bool
 store_limit_set(struct store *s, size_t memory_bytes)
 {
-    if (memory_bytes < MEMORY_BYTES_MIN || memory_bytes > s->pool.memory.reserved)
+    size_t threads = atomic_load_explicit(&s->joined, memory_order_relaxed);
+    size_t least = index_memory_bytes(&s->index) +
+                   atomic_load_explicit(&s->budget.borrowed, memory_order_relaxed) +
+                   ((threads + SEGMENTS_LEAST) << s->pool.seg_shift);
+    if (memory_bytes < MEMORY_BYTES_MIN || memory_bytes < least ||
+        memory_bytes > s->pool.memory.reserved)
         return false;
     atomic_store(&s->budget.limit, memory_bytes);
-    atomic_store_explicit(&s->keep.hopeless, false, memory_order_relaxed);
+    link_hope(s);
     return true;
 }
 

@@ -196,7 +196,8 @@ bool store_maintain(struct store_thread *t, unsigned budget);
 /* Cheap enough to ask after every wake-up: would store_maintain() find something to do? */
 bool store_maintain_due(const struct store *s);
 
-/* New limit in bytes, reached in slices.  False: beyond the address space reserved. */
+/* New limit in bytes, reached in slices.  False: beyond the address space reserved, or less than
+ * what the index, the threads and the connections hold. */
 bool store_limit_set(struct store *s, size_t memory_bytes);
 
 struct store_stats {

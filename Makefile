@@ -1,0 +1,193 @@
+# Makefile -- builds larder out of tree, in build/<mode>/; there is nothing to configure.
+#
+#   make                the server: build/release/larderd
+#   make run            install what is missing, build, serve on 127.0.0.1:11211 (ARGS='-m 256')
+#   make test           install what is missing, build, run every test (ONLY=regex for some)
+#   make test-long      the same with the long versions of the client and stress tests
+#   make bench-quick    larder, Debian's memcached and the floor side by side
+#   make bench-verify   replay of modelled traces where every wrong value is an error
+#   make fuzz           each fuzz target for FUZZ_SECONDS (60), from its corpus
+#   make install        PREFIX=/usr/local DESTDIR=
+#   make docs           write docs/larderd.1 from the server's own table of options
+#   make clean
+#
+# Variants, each in a directory of its own: CC=clang, DEBUG=1, SAN=address (with undefined
+# behaviour), SAN=thread.  WERROR=1 makes warnings errors, V=1 shows the commands.
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PYTHON ?= /usr/bin/python3
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 60
+JOBS ?= $(shell nproc)
+
+# ---- variants ------------------------------------------------------------------------------
+
+MODE_OF_address := asan
+MODE_OF_thread := tsan
+MODE_OF_fuzzer := fuzz
+MODE := $(if $(SAN),$(MODE_OF_$(SAN)),$(if $(DEBUG),debug,release))
+ifeq ($(MODE),)
+$(error SAN=$(SAN): must be address or thread)
+endif
+CLANG := $(findstring clang,$(notdir $(CC)))
+BUILD := build/$(if $(CLANG),clang-)$(MODE)
+LARDERD := $(BUILD)/larderd
+
+FLAGS_release := -O2 -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+FLAGS_debug := -Og -DLARDER_DEBUG
+FLAGS_asan := -O1 -fno-omit-frame-pointer -DLARDER_DEBUG \
+    -fsanitize=address,undefined -fno-sanitize-recover=all
+FLAGS_tsan := -O1 -fno-omit-frame-pointer -DLARDER_DEBUG -fsanitize=thread
+FLAGS_fuzz := -O1 -fno-omit-frame-pointer -DLARDER_DEBUG \
+    -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+    -Wcast-qual -Wwrite-strings -Wvla
+ALL_CFLAGS = -std=gnu11 -g -fPIE -fno-plt -pthread -Isrc $(WARNINGS) $(FLAGS_$(MODE)) $(CFLAGS)
+ALL_LDFLAGS = -pie -pthread -Wl,-z,relro,-z,now $(FLAGS_$(MODE)) $(LDFLAGS)
+COMPILE = $(CC) $(ALL_CFLAGS) $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
+LINK = $(CC) -o $@ $(filter %.o,$^) $(ALL_LDFLAGS) $(LINK_$(@F))
+# One word per file; V=1 shows the commands.
+Q := $(if $(V),,@)
+SAY = $(if $(V),,@echo '  $(1) $@')
+
+# ---- what there is -------------------------------------------------------------------------
+
+# All of src/ but main.c is linked into every unit test and every fuzz target.
+MAIN := src/server/main.c
+SOURCES := $(filter-out $(MAIN),$(wildcard src/*/*.c))
+UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c tests/fault/test_*.c))
+FUZZERS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
+BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
+
+# A test may replace files of src/ by stand-ins of tests/lib/, and may want linker options:
+#   OVERRIDE_<program> = the files it leaves out and the files that take their place
+#   LINK_<program>     = options
+CONN_RIG := src/conn/wire_socket.c src/loop/loop_epoll.c tests/lib/wire_script.c tests/lib/conn_rig.c
+OVERRIDE_test_conn = $(CONN_RIG)
+OVERRIDE_fuzz_conn = $(CONN_RIG)
+LINK_test_conn = -Wl,--wrap=malloc,--wrap=realloc
+
+STAND_INS := $(sort $(filter tests/%,$(foreach v,$(filter OVERRIDE_%,$(.VARIABLES)),$($v))))
+SUPPORT := $(filter-out $(STAND_INS),$(wildcard tests/lib/*.c))
+objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
+# Everything a test program is linked with beside its own object.
+parts = $(call objects,$(filter-out $(OVERRIDE_$(1)),$(SOURCES)) $(SUPPORT) \
+    $(filter tests/%,$(OVERRIDE_$(1))))
+
+# ---- rules ---------------------------------------------------------------------------------
+
+.PHONY: server units fuzzers benches testable run test test-long bench-quick bench-verify \
+    fuzz fuzz-all install docs clean help
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SECONDEXPANSION:
+
+server: $(LARDERD)
+	@:
+units: $(UNITS)
+fuzzers: $(FUZZERS)
+benches: $(BENCHES)
+testable: server units fuzzers benches
+	@:
+
+$(LARDERD): $(call objects,$(MAIN) $(SOURCES))
+	$(call SAY,LINK)
+	$(Q)$(LINK)
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $$(call parts,$$*)
+	$(call SAY,LINK)
+	$(Q)$(LINK) -lcmocka -lm
+
+$(BUILD)/tests/fault/%: $(BUILD)/tests/fault/%.o $$(call parts,$$*)
+	$(call SAY,LINK)
+	$(Q)$(LINK) -lcmocka -lm
+
+# With libFuzzer, or with a main that replays files.
+FUZZ_MAIN := $(if $(filter fuzz,$(MODE)),,$(call objects,tests/fuzz/replay_main.c))
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(FUZZ_MAIN) $$(call parts,$$*)
+	$(call SAY,LINK)
+	$(Q)$(LINK) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) -lm
+
+$(BUILD)/bench/%: $(BUILD)/bench/%.o
+	$(call SAY,LINK)
+	$(Q)$(LINK) -lm
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call SAY,CC  )
+	$(Q)$(COMPILE)
+
+# Changes only when the compiler or its options do; then everything is compiled again.
+FLAGS_NOW := $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)
+ifneq ($(file <$(BUILD)/flags),$(FLAGS_NOW))
+.PHONY: $(BUILD)/flags
+endif
+$(BUILD)/flags:
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(FLAGS_NOW)' >$@
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- what people type ----------------------------------------------------------------------
+
+# Parallel unless the caller has said how.
+SUBMAKE = +@$(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(JOBS))
+CLANG_GROUP := $(if $(CLANG),fuzz)
+# An option in ARGS replaces the default below.
+RUN_LISTEN = $(if $(filter -l% --listen% -s% --unix-socket%,$(ARGS)),,-l 127.0.0.1)
+RUN_USER = $(if $(filter 0,$(shell id -u)),$(if $(filter -u% --user%,$(ARGS)),,-u nobody))
+
+run:
+	@dist/setup build $(CLANG_GROUP)
+	$(SUBMAKE) server
+	@exec $(LARDERD) $(RUN_LISTEN) $(RUN_USER) $(ARGS)
+
+test:
+	@dist/setup build test $(CLANG_GROUP)
+	$(SUBMAKE) testable
+	@$(PYTHON) tests/run --build $(BUILD) $(if $(ONLY),--only '$(ONLY)') $(if $(LONG),--long)
+
+test-long:
+	$(SUBMAKE) test LONG=1
+
+bench-quick bench-verify: bench-%:
+	@dist/setup build bench
+	$(SUBMAKE) server benches
+	@LARDERD=$(CURDIR)/$(LARDERD) BENCH_DIR=$(CURDIR)/$(BUILD)/bench bench/$*
+
+fuzz:
+	@dist/setup build fuzz
+	$(SUBMAKE) CC=clang SAN=fuzzer fuzz-all
+
+# The first corpus directory receives what is found; the tree's own is only read.
+fuzz-all: fuzzers
+	@set -e; for target in $(FUZZERS); do \
+	    name=$${target##*/fuzz_}; mkdir -p $(BUILD)/corpus/$$name tests/fuzz/corpus/$$name; \
+	    echo "$$target: $(FUZZ_SECONDS) seconds"; \
+	    $$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 -verbosity=0 \
+	        -artifact_prefix=$(BUILD)/found-$$name- \
+	        $(BUILD)/corpus/$$name tests/fuzz/corpus/$$name; \
+	done
+
+install: server
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
+	    $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 $(LARDERD) $(DESTDIR)$(PREFIX)/bin/larderd
+	$(LARDERD) --print-man >$(BUILD)/larderd.1
+	install -m 644 $(BUILD)/larderd.1 $(DESTDIR)$(PREFIX)/share/man/man1/larderd.1
+	sed 's|@PREFIX@|$(PREFIX)|g' dist/larderd.service >$(BUILD)/larderd.service
+	install -m 644 $(BUILD)/larderd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/larderd.service
+
+docs: server
+	@mkdir -p docs
+	$(LARDERD) --print-man >docs/larderd.1
+
+clean:
+	rm -rf build
+
+help:
+	@sed -n '/^$$/q; s/^#   //p' Makefile
