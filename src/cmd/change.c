@@ -14,13 +14,15 @@
  * memcached's limit counts its own item: header 48, key and NUL, CR LF, CAS, flags if not zero.  Ours
  * is smaller, but what fits must be the same on both: clients learn the limit from errors.
  */
-#define REFERENCE_HEADER_BYTES (48u + 1 + 2 + 8)
+#define REFERENCE_HEADER_BYTES (48u + 1 + 2)
 
 uint64_t
 value_bytes_max(const struct cmd_thread *t, const struct request *req)
 {
-    uint64_t beside = REFERENCE_HEADER_BYTES + req->key.len + (req->client_flags ? 4 : 0);
-    uint64_t all = t->cmd->config.item_bytes_max;
+    const struct cmd_config *config = &t->cmd->config;
+    uint64_t beside = REFERENCE_HEADER_BYTES + req->key.len + (config->cas_enabled ? 8 : 0) +
+                      (req->client_flags ? 4 : 0);
+    uint64_t all = config->item_bytes_max;
     return beside < all ? all - beside : 0;
 }
 
@@ -99,6 +101,14 @@ store_done(struct cmd_thread *t, const struct request *req, enum store_outcome o
 
 /* ---- storing --------------------------------------------------------------------------------- */
 
+/* Counted as an attempt, as memcached does: it has allocated the item by then. */
+static enum cmd_outcome
+bad_chunk(struct cmd_thread *t, const struct request *req, struct reply *reply)
+{
+    count(t, CMD_cmd_set);
+    return answer(req, reply, PROTO_BAD_CHUNK);
+}
+
 struct store_put
 put_of(struct cmd_thread *t, const struct request *req)
 {
@@ -151,7 +161,7 @@ run_store(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
     if (too_large(t, req))
         return store_refused(t, req, STORE_TOO_LARGE, reply);
     if (req->bad_chunk)
-        return answer(req, reply, PROTO_BAD_CHUNK);
+        return bad_chunk(t, req, reply);
     struct store_put put = put_of(t, req);
     put.value = (struct slice){req->value, req->value_bytes};
     if (UNLIKELY(put.value.len > store_inline_bytes_max(t->cmd->config.store))) {
@@ -336,7 +346,7 @@ cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u, struct reply *repl
         outcome = store_done(t, &u->req, STORE_NO_MEMORY, reply);
     } else if (memcmp(u->tail, "\r\n", 2) != 0) {
         store_upload_abort(t->store, u->store);
-        outcome = answer(&u->req, reply, PROTO_BAD_CHUNK);
+        outcome = bad_chunk(t, &u->req, reply);
     } else {
         struct store_put put = put_of(t, &u->req);
         put.upload = u->store;

@@ -48,6 +48,7 @@ struct cmd_hooks {
 struct cmd_config {
     struct store *store;               /* outlives struct cmd */
     size_t item_bytes_max;             /* -I */
+    bool cas_enabled;                  /* not -C */
     bool flush_enabled;                /* not -F */
     bool shutdown_enabled;             /* -A */
     struct cmd_hooks hooks;

@@ -17,10 +17,8 @@ feed(struct conn_worker *w, struct visit *v)
     while (v->done < v->len) {
         char *at;
         size_t room;
-        if (cmd_upload_room(w->config.cmd, c->upload, &at, &room) == CMD_AGAIN) {
-            c->lent_wanted = 0;
-            return VISIT_WAITS;
-        }
+        if (cmd_upload_room(w->config.cmd, c->upload, &at, &room) == CMD_AGAIN)
+            return VISIT_PARKS;
         if (room == 0)
             break;
         size_t n = v->len - v->done < room ? v->len - v->done : room;
@@ -94,10 +92,8 @@ receive_block(struct conn_worker *w, struct visit *v)
     while (received < w->config.bytes_per_turn) {
         char *at;
         size_t room;
-        if (cmd_upload_room(w->config.cmd, c->upload, &at, &room) == CMD_AGAIN) {
-            c->lent_wanted = 0;
-            return VISIT_WAITS;
-        }
+        if (cmd_upload_room(w->config.cmd, c->upload, &at, &room) == CMD_AGAIN)
+            return VISIT_PARKS;
         if (room == 0)
             return complete(w, v);
         ssize_t n = wire_recv(&c->wire, at, room);

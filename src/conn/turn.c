@@ -10,6 +10,8 @@
 #include "worker.h"
 
 #define SWEEP_MS 1000
+#define HOARDERS_LOOKED_AT 256
+#define HOARDERS_PER_SWEEP 4
 
 static void
 add_visit(struct conn_worker *w, struct conn *c)
@@ -31,7 +33,8 @@ add_visit(struct conn_worker *w, struct conn *c)
 static void
 silence(struct conn_worker *w, struct conn *c, unsigned what)
 {
-    if (what & LOOP_HANGUP && c->wait == CONN_WAIT_MEMORY) {
+    bool for_memory = c->wait == CONN_WAIT_MEMORY || c->wait == CONN_WAIT_UPLOAD;
+    if (what & LOOP_HANGUP && for_memory) {
         conn_close(w, c);
     } else if (what & LOOP_HANGUP) {
         loop_remove(w->config.loop, c->wire.fd);
@@ -148,6 +151,29 @@ sweep_stuck(struct conn_worker *w, enum conn_wait which, uint32_t limit_s,
     }
 }
 
+/*
+ * Connections that wait for more memory and hold some already may wait for each other.  The oldest
+ * are closed, a few each second, until the others can go on.
+ */
+static void
+sweep_hoarders(struct conn_worker *w)
+{
+    struct list *head = &w->queues[CONN_WAIT_MEMORY];
+    unsigned budget = HOARDERS_LOOKED_AT, victims = HOARDERS_PER_SWEEP;
+    for (struct list *at = head->next, *next; at != head && budget > 0 && victims > 0; at = next) {
+        next = at->next;
+        budget--;
+        struct conn *c = LIST_ENTRY(at, struct conn, queue);
+        bool hoards = purse_held(c) > sizeof *c + CONN_FREE_BYTES;
+        if (!hoards || w->now_s - c->progress_s < STUCK_UPLOAD_S)
+            continue;
+        conn_count(w, CONN_conn_closed_stuck_upload, 1);
+        c->closing = false;
+        conn_close(w, c);
+        victims--;
+    }
+}
+
 static void
 sweep_idle(struct conn_worker *w)
 {
@@ -174,6 +200,7 @@ sweep(struct conn_worker *w)
     w->swept_s = w->now_s;
     sweep_stuck(w, CONN_WAIT_OUTPUT, STUCK_READER_S, CONN_conn_closed_stuck_reader);
     sweep_stuck(w, CONN_WAIT_HOLDING, STUCK_UPLOAD_S, CONN_conn_closed_stuck_upload);
+    sweep_hoarders(w);
     sweep_idle(w);
 }
 
@@ -184,7 +211,8 @@ next_timeout_ms(const struct conn_worker *w, bool store_busy)
     const struct list *queues = w->queues;
     if (!list_empty(&queues[CONN_WAIT_READY]))
         return 0;
-    if (!list_empty(&queues[CONN_WAIT_STORE]) || !list_empty(&queues[CONN_WAIT_MEMORY]))
+    if (!list_empty(&queues[CONN_WAIT_STORE]) || !list_empty(&queues[CONN_WAIT_MEMORY]) ||
+        !list_empty(&queues[CONN_WAIT_UPLOAD]))
         return store_busy ? 0 : PARKED_RETRY_MS;
     if (!list_empty(&queues[CONN_WAIT_OUTPUT]) || !list_empty(&queues[CONN_WAIT_HOLDING]) ||
         !list_empty(&w->idle))
@@ -204,6 +232,7 @@ conn_turn(struct conn_worker *w, const struct loop_event *events, unsigned count
         purse_probe(w);
     gather_events(w, events, count);
     gather_queue(w, CONN_WAIT_MEMORY, QUEUED_PER_TURN / 4);
+    gather_queue(w, CONN_WAIT_UPLOAD, QUEUED_PER_TURN / 4);
     gather_queue(w, CONN_WAIT_STORE, QUEUED_PER_TURN / 4);
     gather_queue(w, CONN_WAIT_READY, QUEUED_PER_TURN / 2);
     receive_all(w);

@@ -254,7 +254,7 @@ settle_down(struct conn_worker *w, struct visit *v)
         conn_wait_for(w, c, CONN_WAIT_STORE);
         break;
     case VISIT_WAITS:
-        conn_wait_for(w, c, CONN_WAIT_MEMORY);
+        conn_wait_for(w, c, c->lent_wanted ? CONN_WAIT_MEMORY : CONN_WAIT_UPLOAD);
         break;
     case VISIT_YIELDS:
         conn_count(w, CONN_conn_yields, 1);

@@ -125,7 +125,7 @@ conn_refuse(const struct accepted *client, struct slice line)
 static void
 count_waiter(struct conn_worker *w, const struct conn *c, uint32_t by)
 {
-    if (c->wait == CONN_WAIT_MEMORY)
+    if (c->wait == CONN_WAIT_MEMORY || c->wait == CONN_WAIT_UPLOAD)
         atomic_fetch_add_explicit(&w->config.shared->memory_waiters, by, memory_order_relaxed);
 }
 
@@ -171,6 +171,7 @@ state_of(const struct conn *c)
         return CONN_STATE_MWRITE;
     case CONN_WAIT_STORE:
     case CONN_WAIT_MEMORY:
+    case CONN_WAIT_UPLOAD:
         return CONN_STATE_WAITING;
     case CONN_WAIT_READY:
     case CONN_WAIT_COUNT:
@@ -192,6 +193,7 @@ goes_to_tail(const struct conn_worker *w, const struct conn *c)
         return true;
     case CONN_WAIT_INPUT:
     case CONN_WAIT_MEMORY:
+    case CONN_WAIT_UPLOAD:
     case CONN_WAIT_COUNT:
         break;
     }
@@ -206,7 +208,7 @@ change_place(struct conn_worker *w, struct conn *c, enum conn_wait wait)
         count_waiter(w, c, (uint32_t)-1);
         c->wait = (uint8_t)wait;
         count_waiter(w, c, 1);
-        if (wait == CONN_WAIT_MEMORY)
+        if (wait == CONN_WAIT_MEMORY || wait == CONN_WAIT_UPLOAD)
             conn_count(w, CONN_conn_memory_waits, 1);
     }
     if (!same || goes_to_tail(w, c)) {

@@ -9,6 +9,7 @@
  *     OUTPUT    part of a reply is kept: the loop tells when the socket takes more
  *     STORE     the store needs a moment (CMD_AGAIN): tried again each turn
  *     MEMORY    its share of -m is used up: tried again each turn, the oldest first
+ *     UPLOAD    the same, for an upload that has not been admitted: nobody waits behind these
  *     READY     has used its quantum: goes on in the next turn
  *
  * Buffers.  `in` holds received bytes that have not been executed: in_at..in_at+in_len.  in_ready
@@ -39,14 +40,14 @@
 #define OUTPUT_BYTES ((size_t)64 << 10)
 #define OUTPUT_UNCOVERED_MAX OUTPUT_BYTES
 #define QUEUED_PER_TURN 32
-#define VISITS_MAX (LOOP_EVENTS_MAX + QUEUED_PER_TURN)
+#define VISITS_MAX (LOOP_EVENTS_MAX + QUEUED_PER_TURN + QUEUED_PER_TURN / 4)
 #define STUCK_READER_S 30
 #define STUCK_UPLOAD_S 10
 #define PARKED_RETRY_MS 1
 
 enum conn_wait {
     CONN_WAIT_INPUT, CONN_WAIT_HOLDING, CONN_WAIT_OUTPUT, CONN_WAIT_STORE, CONN_WAIT_MEMORY,
-    CONN_WAIT_READY, CONN_WAIT_COUNT
+    CONN_WAIT_UPLOAD, CONN_WAIT_READY, CONN_WAIT_COUNT
 };
 
 /* What `stats conns` shows, under memcached's names. */
@@ -78,7 +79,7 @@ struct conn {
     size_t need;                      /* length of the request at in_at; 0: not known */
     size_t out_at, out_len;
     size_t lent;
-    size_t lent_wanted;               /* MEMORY: go on when lent is this much */
+    size_t lent_wanted;               /* MEMORY: go on when lent is this much; 0: see UPLOAD */
     uint32_t progress_s;              /* HOLDING, OUTPUT: when bytes were moved last */
     struct list queue;                /* of c->wait, unless that is INPUT */
     struct list idle;                 /* worker->idle, oldest command first */

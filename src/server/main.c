@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/version.h"
@@ -106,7 +107,7 @@ static void
 hook_shutdown(void *ctx, bool graceful)
 {
     (void)ctx;
-    raise(graceful ? SIGUSR1 : SIGINT);
+    kill(getpid(), graceful ? SIGUSR1 : SIGINT);    /* raise() would hit a worker that blocks it */
 }
 
 static void
@@ -245,6 +246,7 @@ make_commands(struct server *s)
     struct cmd_config cmd_config = {
         .store = s->store,
         .item_bytes_max = set->item_bytes_max,
+        .cas_enabled = set->cas_enabled,
         .flush_enabled = set->flush_enabled,
         .shutdown_enabled = set->shutdown_enabled,
         .hooks = {.ctx = s, .stats = hook_stats, .shutdown = hook_shutdown,

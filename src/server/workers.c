@@ -268,8 +268,8 @@ least_busy(struct workers *workers)
 static void
 refuse(struct workers *workers, const struct accepted *client)
 {
-    conn_refuse(client, SLICE("ERROR Too many open connections\r\n"));
     counter_add(&workers->rejected_connections, 1);
+    conn_refuse(client, SLICE("ERROR Too many open connections\r\n"));
 }
 
 static void

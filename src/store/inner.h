@@ -177,9 +177,10 @@ uint64_t link_hash_of(void *store, uint64_t location);
 
 /* Not evicting, and nothing to clean was found a moment ago. */
 static inline bool
-link_hopeless(const struct store *s)
+link_hopeless(const struct store *s, uint32_t now)
 {
-    return !s->config.evict && atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed);
+    return !s->config.evict && atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed) &&
+           atomic_load_explicit(&s->keep.hopeless_at, memory_order_relaxed) == now;
 }
 
 /* Something has died: there may be room again. */

@@ -290,7 +290,8 @@ store_maintain_due(const struct store *s)
             return can_evict || atomic_load_explicit(&s->pool.ready, memory_order_relaxed);
         return can_evict && segment_short(&s->pool);
     }
-    return (segment_short(&s->pool) || budget_excess(&s->budget)) && !link_hopeless(s);
+    return (segment_short(&s->pool) || budget_excess(&s->budget)) &&
+           !atomic_load_explicit(&k->hopeless, memory_order_relaxed);
 }
 
 /* What was asked for by somebody who may have gone since, and what was found a second ago. */
@@ -298,8 +299,7 @@ static void
 lapse(struct store_thread *t)
 {
     struct store *s = t->store;
-    if (link_hopeless(s) &&
-        atomic_load_explicit(&s->keep.hopeless_at, memory_order_relaxed) < t->now)
+    if (!link_hopeless(s, t->now))
         link_hope(s);
     if (atomic_load_explicit(&s->wish_seen_at, memory_order_relaxed) != t->now) {
         size_t owed = atomic_load_explicit(&s->budget.owed, memory_order_relaxed);

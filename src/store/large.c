@@ -133,10 +133,15 @@ large_unlink_piece(struct store_thread *t, uint64_t serial, uint32_t number)
 
 /* ---- the allowance ------------------------------------------------------------------------ */
 
-static bool
-allowance_take(struct store *s, size_t bytes)
+static size_t
+allowance(const struct store *s)
 {
-    size_t most = atomic_load_explicit(&s->budget.limit, memory_order_relaxed) / 4;
+    return atomic_load_explicit(&s->budget.limit, memory_order_relaxed) / 4;
+}
+
+static bool
+allowance_take(struct store *s, size_t bytes, size_t most)
+{
     size_t had = atomic_load_explicit(&s->budget.borrowed, memory_order_relaxed);
     do {
         if (had + bytes > most)
@@ -150,7 +155,7 @@ bool
 store_borrow(struct store_thread *t, size_t bytes)
 {
     struct store *s = t->store;
-    if (!allowance_take(s, bytes))
+    if (!allowance_take(s, bytes, allowance(s)))
         return false;
     if (budget_take(&s->budget, bytes))
         return true;
@@ -181,7 +186,7 @@ admit(struct store *s, size_t bytes)
         atomic_fetch_add_explicit(&s->budget.borrowed, bytes, memory_order_relaxed);
         return true;
     }
-    if (allowance_take(s, bytes))
+    if (allowance_take(s, bytes, allowance(s) / 4 * 3))    /* the rest is for replies */
         return true;
     atomic_fetch_sub_explicit(&s->uploads_open, 1, memory_order_relaxed);
     return false;
@@ -232,7 +237,7 @@ store_upload_open(struct store_thread *t, uint64_t value_bytes, struct store_upl
     CHECK(value_bytes > s->inline_bytes_max);
     if (value_bytes > s->config.value_bytes_max)
         return STORE_TOO_LARGE;
-    if (link_hopeless(s) || never_fits(s, segments_for(s, value_bytes)))
+    if (link_hopeless(s, t->now) || never_fits(s, segments_for(s, value_bytes)))
         return STORE_NO_MEMORY;
     size_t charge = (size_t)segments_for(s, value_bytes) << s->pool.seg_shift;
     if (!admit(s, charge)) {

@@ -83,7 +83,7 @@ enum store_outcome
 link_no_segment(struct store_thread *t)
 {
     struct store *s = t->store;
-    if (link_hopeless(s))
+    if (link_hopeless(s, t->now))
         return STORE_NO_MEMORY;
     if (nothing_to_come(s)) {
         if (!t->active)

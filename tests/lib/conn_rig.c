@@ -63,6 +63,7 @@ create_store(struct rig *rig, size_t memory_bytes)
     struct cmd_config cmd = {
         .store = rig->store,
         .item_bytes_max = RIG_ITEM_BYTES_MAX,
+        .cas_enabled = true,
         .flush_enabled = true,
         .hooks = {.ctx = rig,
                   .stats = rig_stats,

@@ -79,7 +79,7 @@ server_start(struct server *server, unsigned threads, unsigned conns_max, bool r
                                  .cas_enabled = true,
                                  .evict = true};
     assert_int_equal(store_create(&store, &server->store), 0);
-    struct cmd_config cmd = {.store = server->store,
+    struct cmd_config cmd = {.store = server->store, .cas_enabled = true,
                              .item_bytes_max = (size_t)1 << 20,
                              .shutdown_enabled = true,
                              .hooks = {.ctx = server,
