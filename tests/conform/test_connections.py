@@ -41,7 +41,7 @@ class Neighbour:
 
     def _ask(self):
         try:
-            while not self.stopped.wait(0.002):
+            while self.answers == 0 or not self.stopped.wait(0.002):
                 start = time.monotonic()
                 answer = self.connection.get(b"get neighbour\r\n")
                 assert answer == b"VALUE neighbour 0 1\r\n1\r\nEND\r\n", answer

@@ -654,8 +654,12 @@ class RandomStream:
             return r.choice([b"get a\r\n", b"x\r\n", b"END\r\n", b" 5 x", b"7 "])
         # Not from white space alone: memcached's incr then reads on behind the value.
         if kind == 3 and r.random() < 0.02:
-            return b"x" + r.randbytes(r.choice([70000, 600000, LARGEST_VALUE - 300]))
-        return (b"x" + r.randbytes(5000))[:r.choice(self.SIZES)]
+            return b"x" + self.noise(r.choice([70000, 600000, LARGEST_VALUE - 300]))
+        return (b"x" + self.noise(5000))[:r.choice(self.SIZES)]
+
+    def noise(self, size):
+        """Without '-': 1.6.18 searches the whole item for one when a number is 2^63 or more."""
+        return self.random.randbytes(size).replace(b"-", b"_")
 
     def storage(self):
         command = self.random.choice(
