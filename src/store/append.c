@@ -10,11 +10,10 @@
 #define ROUNDS 8
 #define SPANS 64
 
-/* What was there when we looked. */
+/* What was there when we looked.  Nothing that follows uses the thread's scratch. */
 struct old_value {
     struct store_view view;
     struct put_same same;
-    char small[STORE_SMALL_BYTES_MAX];
 };
 
 static enum store_outcome
@@ -27,19 +26,7 @@ look(struct store_thread *t, struct store_key key, struct old_value *old)
     slot_word *slot = link_find_live(t, &h, key, &it, &old->view.gone, &slots_delta);
     if (slot) {
         old->same = (struct put_same){location_of(t->store, it), h.control};
-        old->view.client_flags = item_client_flags(it);
-        old->view.value_bytes = item_value_bytes(it);
-        old->view.value = item_value(it);
-        old->view.serial = 0;
-        if (item_kind(it) & ITEM_PIECES) {
-            struct item_pieces p = item_pieces(it);
-            old->view.value = NULL;
-            old->view.value_bytes = p.value_bytes;
-            old->view.serial = p.serial;
-        } else if (item_is_small(it)) {
-            memcpy(old->small, item_value(it), item_value_bytes(it));
-            old->view.value = old->small;
-        }
+        view_fill(t, it, &old->view);
     }
     index_unlock(ix, &h, slots_delta != 0);
     link_settle(t, slots_delta);

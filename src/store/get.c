@@ -6,8 +6,8 @@
  */
 #include "inner.h"
 
-static void
-fill_view(struct store_thread *t, struct item *it, struct store_view *v)
+void
+view_fill(struct store_thread *t, struct item *it, struct store_view *v)
 {
     uint32_t bytes = item_value_bytes(it);
     v->client_flags = item_client_flags(it);
@@ -44,7 +44,7 @@ store_get(struct store_thread *t, struct store_key key, const uint32_t *new_expi
         link_settle(t, slots_delta);
         return STORE_MISS;
     }
-    fill_view(t, it, out_view);
+    view_fill(t, it, out_view);
     uint32_t access = (t->now & ITEM_ACCESS_MASK) | (it->access & ~ITEM_ACCESS_MASK) |
                       (uint32_t)MARK_FETCHED << 24;
     if (it->access != access)

@@ -211,6 +211,11 @@ cause_of(enum item_state state)
     return state == ITEM_EXPIRED ? CAUSE_EXPIRED : CAUSE_FLUSHED;
 }
 
+/* ---- get.c -------------------------------------------------------------------------------- */
+
+/* Group held: what a lookup tells; a small value is copied to the thread's scratch. */
+void view_fill(struct store_thread *t, struct item *it, struct store_view *v);
+
 /* ---- large.c ------------------------------------------------------------------------------ */
 
 uint32_t large_piece_count(const struct store *s, uint64_t value_bytes);
