@@ -360,7 +360,8 @@ step_arith(struct model *m, unsigned number)
     char text[32];
     struct known *k = &m->known[number];
     uint64_t was = 0, now = 0, delta = rnd(&m->random) % 2 ? rnd(&m->random) : 7;
-    bool numeric = k->present && num_scan_u64((struct slice){k->value, k->len}, &was);
+    bool numeric = k->present && k->len <= store_inline_bytes_max(m->s) &&
+                   num_scan_u64((struct slice){k->value, k->len}, &was);
     enum store_outcome got;
     while ((got = store_arith(m->t, key_for(m->s, text, number), false, delta, &now)) ==
            STORE_AGAIN)
