@@ -70,6 +70,7 @@ struct keep {
     _Atomic uint32_t victim;           /* segment being walked, 0: none; read by anybody */
     uint32_t victim_at;                /* bytes of it that are done */
     enum keep_mode mode;
+    uint32_t scan;                     /* segment that was looked at last for dead bytes */
     uint32_t rotations;                /* segments looked at since one was worth cleaning */
     uint32_t sweeps_left;              /* segments still to be swept before giving up */
     uint32_t copy_seg, copy_fill;      /* where cleaning copies to */

@@ -6,6 +6,8 @@
  *
  * Eviction is plain FIFO over segments: the oldest sealed one is walked from its start, every
  * entry that the index still leads to is unlinked, and the segment waits for its grace period.
+ * Before that, segments of which at least half is dead are cleaned: what lives in them is copied
+ * on.  Overwrites alone must not push out what nobody has overwritten.
  * The walk reads memory in order; the index lines that it needs are fetched sixteen entries ahead,
  * which is what makes it cheap.
  *
@@ -19,7 +21,8 @@
 #include <stdlib.h>
 
 #define BATCH 16u
-#define DEAD_SHARE 8u                  /* cleaning pays from 1/8 of a segment on */
+#define DEAD_SHARE 8u                  /* -M: cleaning pays from 1/8 of a segment on */
+#define DEAD_PERCENT 50u               /* else: at most one byte is copied for each that is freed */
 
 struct look_ahead {
     struct item *item;
@@ -161,11 +164,15 @@ lose_hope(struct store_thread *t)
     atomic_store_explicit(&k->hopeless, true, memory_order_relaxed);
 }
 
-/* There is no room for copies: the segment goes back, partly cleaned. */
+/* There is no room for copies: what is left is evicted, or the segment goes back, partly cleaned. */
 static void
 give_up_cleaning(struct store_thread *t)
 {
     struct store *s = t->store;
+    if (s->config.evict) {
+        s->keep.mode = KEEP_EVICT;
+        return;
+    }
     if (atomic_load_explicit(&s->pool.ready, memory_order_relaxed) > 0)
         return;                        /* in its grace period: the next slice will find it */
     segment_unpick(&s->pool, s->keep.victim);
@@ -242,9 +249,17 @@ choose_victim(struct store_thread *t)
         choose_cleaning(t);
         return;
     }
-    k->victim = segment_pick_oldest(&s->pool);
     k->victim_at = 0;
+    if (!budget_over(&s->budget)) {
+        uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
+        uint32_t live_max = (uint32_t)(s->pool.seg_bytes / 100 * (100 - DEAD_PERCENT));
+        k->mode = KEEP_CLEAN;
+        k->victim = segment_pick_emptiest(&s->pool, &k->scan, flush_epoch, live_max);
+        if (k->victim)
+            return;
+    }
     k->mode = KEEP_EVICT;
+    k->victim = segment_pick_oldest(&s->pool);
 }
 
 /* ---- pieces of values that are gone ---------------------------------------------------------- */

@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define RESERVE_START 3u               /* one for the copier */
+
 static const bool may_move[SEGMENT_STATES][SEGMENT_STATES] = {
     [SEGMENT_NONE] = {[SEGMENT_ACTIVE] = true, [SEGMENT_LENT] = true},
     [SEGMENT_FREE] = {[SEGMENT_ACTIVE] = true, [SEGMENT_LENT] = true, [SEGMENT_NONE] = true},
@@ -98,7 +100,7 @@ segment_pool_init(struct segment_pool *p, size_t seg_bytes, size_t reserve_bytes
     p->epoch = epoch;
     p->fresh = 1;
     p->count_max = (uint32_t)(reserve_bytes / seg_bytes) + 1;
-    atomic_store(&p->reserve, 2);
+    atomic_store(&p->reserve, RESERVE_START);
     int e = region_reserve(&p->memory, (size_t)p->count_max * seg_bytes, huge);
     if (e == 0)
         e = region_reserve(&p->table, p->count_max * sizeof(struct segment), false);
@@ -256,6 +258,40 @@ segment_pick_oldest(struct segment_pool *p)
     count_sealed(p);
     pthread_mutex_unlock(&p->lock);
     return seg;
+}
+
+static uint32_t
+live_bytes(const struct segment *s, uint32_t flush_epoch)
+{
+    if (atomic_load_explicit(&s->flush_epoch, memory_order_relaxed) != flush_epoch)
+        return 0;
+    return (uint32_t)atomic_load_explicit(&s->live, memory_order_relaxed);
+}
+
+uint32_t
+segment_pick_emptiest(struct segment_pool *p, uint32_t *scan, uint32_t flush_epoch,
+                      uint32_t live_bytes_max)
+{
+    uint32_t best = 0;
+    pthread_mutex_lock(&p->lock);
+    uint32_t budget = p->fresh - 1 < SEGMENT_SCAN ? p->fresh - 1 : SEGMENT_SCAN;
+    while (budget--) {
+        *scan = *scan + 1 < p->fresh ? *scan + 1 : 1;
+        if (p->segs[*scan].state != SEGMENT_SEALED)
+            continue;
+        uint32_t live = live_bytes(&p->segs[*scan], flush_epoch);
+        if (live <= live_bytes_max) {
+            live_bytes_max = live;
+            best = *scan;
+        }
+    }
+    if (best) {
+        take_out(p, &p->sealed, best);
+        count_sealed(p);
+        segment_move(p, best, SEGMENT_VICTIM);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return best;
 }
 
 void

@@ -95,6 +95,13 @@ void segment_activate(struct segment_pool *p, uint32_t seg);
 void segment_emptied(struct segment_pool *p, uint32_t seg);
 /* The oldest SEALED -> VICTIM; 0: there is none. */
 uint32_t segment_pick_oldest(struct segment_pool *p);
+/*
+ * Looks at the next SEGMENT_SCAN segments by number, from *scan on, and picks the SEALED one with
+ * the least alive (of an older flush epoch: nothing), if that is at most live_bytes_max; else 0.
+ */
+#define SEGMENT_SCAN 512u
+uint32_t segment_pick_emptiest(struct segment_pool *p, uint32_t *scan, uint32_t flush_epoch,
+                               uint32_t live_bytes_max);
 /* VICTIM -> SEALED again, as the youngest: where nothing is evicted, order means nothing. */
 void segment_unpick(struct segment_pool *p, uint32_t seg);
 /* VICTIM, LENT -> LIMBO: nothing in it can be found any more. */

@@ -572,6 +572,30 @@ eviction_keeps_the_limit(void **state)
     parted(s, t);
 }
 
+/* Overwriting a few keys for long does not push out the others. */
+static void
+overwrites_leave_the_others_alone(void **state)
+{
+    (void)state;
+    struct store *s = make_store(8 * MIB, true, true);
+    struct store_thread *t = joined(s);
+    unsigned kept = 1500;
+    for (unsigned i = 0; i < kept * 100; i++) {
+        size_t len = i % 100 == 0 ? 1000 : 900 + i % 7 * 8;
+        assert_int_equal(put_sized(s, t, i % 100 == 0 ? i : 1 + i % 50, len), STORE_OK);
+        if (i % 32 == 0)
+            give_time(t);
+    }
+    char text[32];
+    struct store_view v;
+    for (unsigned i = 0; i < kept; i++)
+        assert_int_equal(store_get(t, key_for(s, text, i * 100), NULL, &v), STORE_OK);
+    struct store_stats n;
+    store_stats_read(s, &n);
+    assert_int_equal(n.items_evicted, 0);
+    parted(s, t);
+}
+
 /* -M: sets fail when full, and succeed again after deletes, however scattered. */
 static void
 without_eviction_deletes_make_room(void **state)
@@ -715,8 +739,8 @@ struct racer {
     const char *wrong;
 };
 
-#define RACE_KEYS 2000u
-#define RACE_OWN 500u
+#define RACE_KEYS 10000u
+#define RACE_OWN 5000u
 #define RACE_STEPS 60000u
 
 /* Own keys are written by one thread only: it must always see its last version.  Shared ones are
@@ -811,6 +835,7 @@ main(void)
         cmocka_unit_test(model_values_of_megabytes),
         cmocka_unit_test(index_grows_and_loses_nothing),
         cmocka_unit_test(eviction_keeps_the_limit),
+        cmocka_unit_test(overwrites_leave_the_others_alone),
         cmocka_unit_test(without_eviction_deletes_make_room),
         cmocka_unit_test(without_eviction_expiry_makes_room),
         cmocka_unit_test(limit_is_lowered_and_raised),
