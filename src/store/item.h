@@ -108,6 +108,13 @@ item_bytes(const struct item *it)
     return item_bytes_for(item_kind(it), item_key_bytes(it), item_value_bytes(it));
 }
 
+/* Header, CAS and flags: what may change in place in an item of any length. */
+static inline uint32_t
+item_changing_bytes(const struct item *it)
+{
+    return ITEM_HEADER_BYTES + item_key_offset(item_kind(it));
+}
+
 static inline uint64_t
 item_cas(const struct item *it)
 {

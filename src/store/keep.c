@@ -62,7 +62,7 @@ link_copy(struct store_thread *t, struct index_hold *h, uint64_t hash, slot_word
 {
     struct store *s = t->store;
     uint32_t bytes = item_bytes(it);
-    memcpy(to, it, item_is_small(it) ? bytes : ITEM_HEADER_BYTES + item_key_offset(item_kind(it)));
+    memcpy(to, it, item_is_small(it) ? bytes : item_changing_bytes(it));
     atomic_fetch_sub_explicit(&s->pool.segs[segment_of(s, location_of(s, it))].live,
                               live_share(it), memory_order_relaxed);
     link_item(t, h, hash, to, slot);
@@ -106,8 +106,9 @@ keep_item(struct store_thread *t, struct item *it, uint64_t hash)
     struct item *to = copy_room(t, item_bytes(it));
     if (!to)
         return false;
-    if (!item_is_small(it))
-        memcpy(to, it, item_bytes(it));
+    if (!item_is_small(it))            /* all that never changes; link_copy() has the rest */
+        memcpy((char *)to + item_changing_bytes(it), (const char *)it + item_changing_bytes(it),
+               item_bytes(it) - item_changing_bytes(it));
     return try_item(t, it, hash, to);
 }
 

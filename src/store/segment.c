@@ -206,7 +206,6 @@ segment_seal(struct segment_pool *p, uint32_t seg, uint32_t filled)
     pthread_mutex_lock(&p->lock);
     segment_move(p, seg, SEGMENT_SEALED);
     p->segs[seg].filled = filled;
-    p->segs[seg].order = ++p->order_next;
     if (is_empty(p, seg)) {
         retire_locked(p, seg);
     } else {
@@ -234,7 +233,6 @@ segment_discard(struct segment_pool *p, uint32_t seg, uint32_t filled)
     pthread_mutex_lock(&p->lock);
     segment_move(p, seg, SEGMENT_SEALED);
     p->segs[seg].filled = filled;
-    p->segs[seg].order = 0;
     push(p, &p->sealed, seg);
     count_sealed(p);
     pthread_mutex_unlock(&p->lock);

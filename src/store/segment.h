@@ -46,7 +46,6 @@ struct segment {
     _Atomic uint32_t flush_epoch;      /* items are older than the flush that made it outdated */
     _Atomic uint64_t live;             /* linked: entries << 32 | their bytes (pieces: bytes only) */
     uint64_t retired;                  /* LIMBO: free when this epoch has passed */
-    uint64_t order;                    /* SEALED: place in the FIFO, growing */
 };
 _Static_assert(sizeof(struct segment) == CACHE_LINE, "one line, so that segments share none");
 
@@ -68,7 +67,6 @@ struct segment_pool {
     uint32_t count_max;
     uint32_t keep;                     /* for the copier alone, which workers may not take */
     uint32_t counts[SEGMENT_STATES];
-    uint64_t order_next;
     _Atomic uint32_t ready;            /* free + limbo, for a look without the lock */
     _Atomic uint32_t wanted;           /* as many at once, for a short while */
     _Atomic uint32_t sealed_count;
