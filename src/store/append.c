@@ -26,7 +26,7 @@ look(struct store_thread *t, struct store_key key, struct old_value *old)
     slot_word *slot = link_find_live(t, &h, key, &it, &old->view.gone, &slots_delta);
     if (slot) {
         old->same = (struct put_same){location_of(t->store, it), h.control};
-        view_fill(t, it, &old->view);
+        view_fill(&old->view, view_snapshot(t, it));
     }
     index_unlock(ix, &h, slots_delta != 0);
     link_settle(t, slots_delta);

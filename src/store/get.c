@@ -1,74 +1,168 @@
 /*
  * get.c -- looking: get, touch, prefetch.
  *
- * A small value is copied while the group is locked, because it may change in place the moment it is
- * not; a longer one never changes and is used where it lies until the section ends.
+ * A get takes no lock and writes nothing that others read, but once per second and entry its last
+ * access, and at most three times its frequency.  What it has read belongs together if the control
+ * word of the group is afterwards what it was before.  A small value is copied, because it may
+ * change in place; a longer one never changes and is used where it lies until the section ends.
  */
 #include "inner.h"
 
-void
-view_fill(struct store_thread *t, struct item *it, struct store_view *v)
+struct item *
+view_snapshot(struct store_thread *t, struct item *it)
 {
-    uint32_t bytes = item_value_bytes(it);
-    v->client_flags = item_client_flags(it);
-    v->expiry = it->expiry;
-    v->cas = item_cas(it);
-    v->last_access = it->access & ITEM_ACCESS_MASK;
-    v->fetched = it->access >> 24 & MARK_FETCHED;
+    uint32_t bytes = item_bytes(it);
+    if (bytes > STORE_SMALL_BYTES_MAX)
+        return it;
+    words_read(t->scratch, it, bytes);
+    return (struct item *)(void *)t->scratch;
+}
+
+void
+view_fill(struct store_view *v, struct item *seen)
+{
+    uint32_t access = item_access(seen);
+    v->client_flags = item_client_flags(seen);
+    v->expiry = item_expiry(seen);
+    v->cas = item_cas(seen);
+    v->last_access = access & ITEM_ACCESS_MASK;
+    v->fetched = access >> 24 & MARK_FETCHED;
     v->serial = 0;
-    v->value_bytes = bytes;
-    if (item_kind(it) & ITEM_PIECES) {
-        struct item_pieces p = item_pieces(it);
+    v->value = item_value(seen);
+    v->value_bytes = item_value_bytes(seen);
+    if (UNLIKELY(item_kind(seen) & ITEM_PIECES)) {
+        struct item_pieces p = item_pieces(seen);
         v->value = NULL;
         v->value_bytes = p.value_bytes;
         v->serial = p.serial;
-    } else if (item_is_small(it)) {
-        memcpy(t->scratch, item_value(it), bytes);
-        v->value = t->scratch;
-    } else {
-        v->value = item_value(it);
     }
+}
+
+static void
+mark_access(struct store_thread *t, struct item *it, uint32_t seen)
+{
+    uint32_t access = (t->now & ITEM_ACCESS_MASK) | (seen & ~ITEM_ACCESS_MASK) |
+                      (uint32_t)MARK_FETCHED << 24;
+    if (access != seen)
+        word_replace(&it->access, seen, access);
+}
+
+enum look { LOOK_HIT, LOOK_MISS, LOOK_AGAIN, LOOK_DEAD };
+
+static enum look
+look(struct store_thread *t, struct store_key key, struct store_view *v)
+{
+    struct store *s = t->store;
+    struct index_hold h;
+    struct index_cursor c = {0};
+    uint64_t slot;
+    if (UNLIKELY(!index_look(&s->index, key.hash, &h)))
+        return LOOK_AGAIN;
+    index_prefetch_line(&s->index, &h, key.hash);
+    for (slot_word *w; (w = index_next(&s->index, &h, key.hash, &c, &slot)) != NULL;) {
+        struct item *it = item_at(s, slot_location(slot));
+        struct item *seen = view_snapshot(t, it);
+        if (UNLIKELY(!link_has_key(seen, key.text)))
+            continue;
+        if (item_state(t, seen, slot_location(slot)) != ITEM_LIVE)
+            return LOOK_DEAD;
+        view_fill(v, seen);
+        uint32_t access = item_access(seen);
+        if (UNLIKELY(!index_same(&s->index, &h)))
+            return LOOK_AGAIN;
+        mark_access(t, it, access);
+        slot_hit(w, slot);
+        return LOOK_HIT;
+    }
+    v->gone = STORE_GONE_ABSENT;
+    return LIKELY(index_same(&s->index, &h)) ? LOOK_MISS : LOOK_AGAIN;
+}
+
+static enum store_outcome
+get_locked(struct store_thread *t, struct store_key key, const uint32_t *new_expiry,
+           struct store_view *v)
+{
+    struct index *ix = &t->store->index;
+    struct item *it;
+    int slots_delta = 0;
+    struct index_hold h = index_lock(ix, key.hash);
+    slot_word *slot = link_find_live(t, &h, key, &it, &v->gone, &slots_delta);
+    if (slot) {
+        view_fill(v, view_snapshot(t, it));
+        mark_access(t, it, item_access(it));
+        slot_hit(slot, atomic_load_explicit(slot, memory_order_relaxed));
+        if (new_expiry)
+            word_write(&it->expiry, *new_expiry);
+    }
+    index_unlock(ix, &h, slots_delta != 0 || (slot && new_expiry));
+    link_settle(t, slots_delta);
+    return slot ? STORE_OK : STORE_MISS;
 }
 
 enum store_outcome
 store_get(struct store_thread *t, struct store_key key, const uint32_t *new_expiry,
           struct store_view *out_view)
 {
-    struct index *ix = &t->store->index;
-    struct item *it;
-    int slots_delta = 0;
-    struct index_hold h = index_lock(ix, key.hash);
-    slot_word *slot = link_find_live(t, &h, key, &it, &out_view->gone, &slots_delta);
-    if (!slot) {
-        index_unlock(ix, &h, slots_delta != 0);
-        link_settle(t, slots_delta);
-        return STORE_MISS;
+    DCHECK(t->inside);
+    for (unsigned round = 0; round < LOOK_ROUNDS && !new_expiry; round++) {
+        enum look found = look(t, key, out_view);
+        if (LIKELY(found == LOOK_HIT))
+            return STORE_OK;
+        if (LIKELY(found == LOOK_MISS))
+            return STORE_MISS;
+        if (found == LOOK_DEAD)
+            break;                     /* it is taken out, and counted, under the lock */
     }
-    view_fill(t, it, out_view);
-    uint32_t access = (t->now & ITEM_ACCESS_MASK) | (it->access & ~ITEM_ACCESS_MASK) |
-                      (uint32_t)MARK_FETCHED << 24;
-    if (it->access != access)
-        it->access = access;
-    if (new_expiry)
-        it->expiry = *new_expiry;
-    index_unlock(ix, &h, new_expiry != NULL);
-    return STORE_OK;
+    return get_locked(t, key, new_expiry, out_view);
+}
+
+/* ---- prefetch ------------------------------------------------------------------------------ */
+
+#define AHEAD 64u
+
+static void
+prefetch_item(const struct store *s, uint64_t slot)
+{
+    const char *it = s->pool.memory.base + slot_location(slot) * 4;
+    for (unsigned line = 0; line < 3; line++)
+        __builtin_prefetch(it + line * CACHE_LINE, 0, 3);
+}
+
+/* Buckets first, then what lies in them or in lines, then what lies in lines. */
+static void
+prefetch(const struct store *s, const uint64_t *hashes, unsigned n)
+{
+    const struct index *ix = &s->index;
+    uint64_t in_lines = 0, slot;
+    struct index_hold h;
+    for (unsigned i = 0; i < n; i++)
+        index_prefetch(ix, hashes[i]);
+    for (unsigned i = 0; i < n; i++) {
+        struct index_cursor c = {0};
+        if (!index_look(ix, hashes[i], &h))
+            continue;
+        if (index_next_in_bucket(ix, &h, hashes[i], &c, &slot)) {
+            prefetch_item(s, slot);
+        } else if (control_spilled(h.control, hash_bucket(hashes[i]))) {
+            index_prefetch_line(ix, &h, hashes[i]);
+            in_lines |= 1ull << i;
+        }
+    }
+    for (; in_lines; in_lines &= in_lines - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(in_lines);
+        struct index_cursor c = {0};
+        if (index_look(ix, hashes[i], &h) && index_next(ix, &h, hashes[i], &c, &slot))
+            prefetch_item(s, slot);
+    }
 }
 
 void
 store_prefetch(struct store_thread *t, const uint64_t *hashes, unsigned n)
 {
-    struct store *s = t->store;
-    for (unsigned i = 0; i < n; i++)
-        index_prefetch(&s->index, hashes[i]);
-    for (unsigned i = 0; i < n; i++) {
-        uint64_t location = index_guess(&s->index, hashes[i]);
-        if (!location)
-            continue;
-        const char *it = s->pool.memory.base + location * 4;
-        for (unsigned line = 0; line < 3; line++)
-            __builtin_prefetch(it + line * CACHE_LINE, 0, 3);
-    }
+    DCHECK(t->inside);
+    for (; n > AHEAD; n -= AHEAD, hashes += AHEAD)
+        prefetch(t->store, hashes, AHEAD);
+    prefetch(t->store, hashes, n);
 }
 
 uint64_t

@@ -1,11 +1,10 @@
 /*
- * index.c -- linear hashing over groups.
+ * index.c -- groups: their locks, and what goes into their buckets and lines.
  *
- * Why not one table that doubles: doubling stalls or needs two tables at once.  Here growing by
- * one group moves about fifteen slots, and whoever inserted thirty-two items pays for two such
- * steps, so that growth keeps up by itself and never shows.
- *
- * Lines hang on groups, not on buckets: with 30 slots on 32 about one line per group is in use.
+ * Lines hang on groups, not on buckets: with 30 slots on 32 about two lines per three groups are in use.
+ * All lines of a group but the first are full, and a bucket that has a slot to spare has nothing in
+ * a line: whoever removes a slot moves another one up.  Chains do not rot under churn, and a
+ * look at an absent key seldom reads a second line.
  */
 #include "index.h"
 
@@ -13,44 +12,38 @@
 #include <sched.h>
 #include <string.h>
 
-#define CONTROL_LOCK 1ull
-#define CONTROL_VERSION 2ull
-#define CONTROL_VERSION_MASK (((1ull << 26) - 1) & ~CONTROL_LOCK)
-#define GROUP_CHUNK 256u               /* groups charged to the budget at once: 66 KiB */
-#define LINE_CHUNK 256u                /* lines, 16 KiB */
-#define GROWTH_BATCH 32                /* slots a thread counts before it hands them in */
-#define GROWTH_STEPS 4
 #define SPINS 100
-
-static const size_t chunk_bytes = GROUP_CHUNK * (sizeof(struct index_group) + sizeof(uint64_t));
 
 /* ---- setting up ------------------------------------------------------------------------- */
 
 static int
-use_groups(struct index *ix, uint64_t count)
+reserve(struct index *ix, bool huge_pages)
 {
-    int e = region_use(&ix->group_region, count * sizeof(struct index_group));
-    return e ? e : region_use(&ix->control_region, count * sizeof(uint64_t));
-}
-
-int
-index_init(struct index *ix, uint64_t items_max, struct budget *budget)
-{
-    memset(ix, 0, sizeof *ix);
-    ix->budget = budget;
-    ix->group_max = items_max / INDEX_GROUP_LOAD + GROUP_CHUNK;
-    ix->group_max = (ix->group_max + GROUP_CHUNK - 1) & ~(uint64_t)(GROUP_CHUNK - 1);
-    ix->line_max = ix->group_max;
-    ix->line_fresh = 1;
-    atomic_flag_clear(&ix->line_lock);
-    int e = region_reserve(&ix->group_region, ix->group_max * sizeof(struct index_group), false);
+    int e = region_reserve(&ix->group_region, ix->group_max * sizeof(struct index_group),
+                           huge_pages);
     if (e == 0)
         e = region_reserve(&ix->control_region, ix->group_max * sizeof(uint64_t), false);
     if (e == 0)
-        e = region_reserve(&ix->line_region, ix->line_max * sizeof(struct index_line), false);
+        e = lines_init(&ix->lines, ix->group_max, huge_pages, ix->budget);
     if (e == 0)
-        e = use_groups(ix, GROUP_CHUNK);
-    if (e == 0 && !budget_take(budget, chunk_bytes))
+        e = region_use(&ix->group_region, INDEX_GROUPS_MIN * sizeof(struct index_group));
+    if (e == 0)
+        e = region_use(&ix->control_region, INDEX_GROUPS_MIN * sizeof(uint64_t));
+    return e;
+}
+
+int
+index_init(struct index *ix, uint64_t items_max, bool huge_pages, struct budget *budget)
+{
+    memset(ix, 0, sizeof *ix);
+    ix->budget = budget;
+    ix->group_max = items_max / INDEX_GROUP_LOAD + INDEX_GROUPS_MIN;
+    ix->group_max = (ix->group_max + INDEX_GROUPS_MIN - 1) & ~(uint64_t)(INDEX_GROUPS_MIN - 1);
+    int e = reserve(ix, huge_pages);
+    atomic_store(&ix->charged_groups, INDEX_GROUPS_MIN);
+    atomic_store(&ix->charged_controls, INDEX_GROUPS_MIN);
+    atomic_store(&ix->merge_below, INT64_MAX);
+    if (e == 0 && !budget_take(budget, index_memory_bytes(ix)))
         e = -ENOMEM;
     if (e != 0) {
         index_fini(ix);
@@ -58,11 +51,10 @@ index_init(struct index *ix, uint64_t items_max, struct budget *budget)
     }
     ix->groups = (struct index_group *)(void *)ix->group_region.base;
     ix->controls = (_Atomic uint64_t *)(void *)ix->control_region.base;
-    ix->lines = (struct index_line *)(void *)ix->line_region.base;
-    ix->charged_groups = GROUP_CHUNK;
-    for (uint64_t g = 0; g < GROUP_CHUNK; g++)
-        atomic_init(&ix->controls[g], (uint64_t)__builtin_ctz(GROUP_CHUNK) << 26);
-    atomic_store(&ix->group_count, GROUP_CHUNK);
+    uint64_t depth = (uint64_t)__builtin_ctz(INDEX_GROUPS_MIN) - CONTROL_DEPTH_BASE;
+    for (uint64_t g = 0; g < INDEX_GROUPS_MIN; g++)
+        atomic_init(&ix->controls[g], depth << CONTROL_DEPTH_SHIFT);
+    atomic_store(&ix->group_count, INDEX_GROUPS_MIN);
     return 0;
 }
 
@@ -71,35 +63,21 @@ index_fini(struct index *ix)
 {
     region_release(&ix->group_region);
     region_release(&ix->control_region);
-    region_release(&ix->line_region);
+    lines_fini(&ix->lines);
 }
 
 size_t
 index_memory_bytes(const struct index *ix)
 {
-    return ix->charged_groups / GROUP_CHUNK * chunk_bytes +
-           ix->charged_lines * sizeof(struct index_line);
+    return ix->charged_groups * sizeof(struct index_group) +
+           ix->charged_controls * sizeof(uint64_t) +
+           ix->lines.charged * sizeof(struct index_line);
 }
 
-/* ---- groups and their locks ------------------------------------------------------------- */
+/* ---- locks ------------------------------------------------------------------------------ */
 
-static uint64_t
-group_of(const struct index *ix, uint64_t hash)
-{
-    uint64_t n = atomic_load_explicit(&ix->group_count, memory_order_acquire);
-    unsigned level = 63u - (unsigned)__builtin_clzll(n);
-    uint64_t g = hash & ((2ull << level) - 1);
-    return g < n ? g : g & ((1ull << level) - 1);
-}
-
-static bool
-group_owns(uint64_t group, uint64_t control, uint64_t hash)
-{
-    return ((hash ^ group) & ((1ull << control_depth(control)) - 1)) == 0;
-}
-
-static uint64_t
-lock_group(struct index *ix, uint64_t group)
+uint64_t
+index_lock_group(struct index *ix, uint64_t group)
 {
     for (unsigned spins = 0;;) {
         uint64_t control = atomic_load_explicit(&ix->controls[group], memory_order_relaxed);
@@ -119,9 +97,9 @@ struct index_hold
 index_lock(struct index *ix, uint64_t hash)
 {
     for (;;) {
-        struct index_hold h = {.number = group_of(ix, hash)};
-        h.control = lock_group(ix, h.number);
-        if (LIKELY(group_owns(h.number, h.control, hash)))
+        struct index_hold h = {.number = index_group_of(ix, hash)};
+        h.control = index_lock_group(ix, h.number);
+        if (LIKELY(index_owns(&h, hash)))
             return h;
         index_unlock(ix, &h, false);
     }
@@ -137,344 +115,194 @@ index_unlock(struct index *ix, struct index_hold *h, bool changed)
     atomic_store_explicit(&ix->controls[h->number], control, memory_order_release);
 }
 
-/* ---- looking ---------------------------------------------------------------------------- */
-
-static bool
-slot_matches(uint64_t word, uint64_t tag)
-{
-    return ((word ^ tag) & SLOT_TAG_MASK) == 0 && word != 0;
-}
-
 slot_word *
-index_next(struct index *ix, const struct index_hold *h, uint64_t hash, struct index_cursor *c)
-{
-    uint64_t tag = slot_make(0, hash, 0);
-    if (!c->line) {
-        slot_word *bucket = ix->groups[h->number].slots[hash_bucket(hash)];
-        while (c->at < INDEX_SLOTS) {
-            slot_word *s = &bucket[c->at++];
-            if (slot_matches(atomic_load_explicit(s, memory_order_relaxed), tag))
-                return s;
-        }
-        c->line = control_line(h->control);
-        c->at = 0;
-    }
-    for (; c->line; c->line = ix->lines[c->line].next, c->at = 0) {
-        while (c->at < INDEX_LINE_SLOTS) {
-            slot_word *s = &ix->lines[c->line].slots[c->at++];
-            if (slot_matches(atomic_load_explicit(s, memory_order_relaxed), tag))
-                return s;
-        }
-    }
-    return NULL;
-}
-
-slot_word *
-index_find(struct index *ix, const struct index_hold *h, uint64_t hash, uint64_t location)
+index_find(const struct index *ix, const struct index_hold *h, uint64_t hash, uint64_t location)
 {
     struct index_cursor c = {0};
-    for (slot_word *s; (s = index_next(ix, h, hash, &c)) != NULL;)
-        if (slot_location(atomic_load_explicit(s, memory_order_relaxed)) == location)
+    uint64_t slot;
+    for (slot_word *s; (s = index_next(ix, h, hash, &c, &slot)) != NULL;)
+        if (slot_location(slot) == location)
             return s;
     return NULL;
 }
 
-void
-index_prefetch(struct index *ix, uint64_t hash)
-{
-    uint64_t g = group_of(ix, hash);
-    __builtin_prefetch(&ix->groups[g].slots[hash_bucket(hash)], 0, 3);
-    __builtin_prefetch(&ix->controls[g], 1, 3);
-}
-
-uint64_t
-index_guess(struct index *ix, uint64_t hash)
-{
-    uint64_t tag = slot_make(0, hash, 0);
-    slot_word *slots = ix->groups[group_of(ix, hash)].slots[hash_bucket(hash)];
-    for (unsigned i = 0; i < INDEX_SLOTS; i++) {
-        uint64_t word = atomic_load_explicit(&slots[i], memory_order_relaxed);
-        if (((word ^ tag) & SLOT_TAG_MASK) == 0)
-            return slot_location(word);
-    }
-    return 0;
-}
-
-/* ---- overflow lines --------------------------------------------------------------------- */
-
-static void
-lock_lines(struct index *ix)
-{
-    for (unsigned spins = 0; atomic_flag_test_and_set_explicit(&ix->line_lock, memory_order_acquire);)
-        if (++spins % SPINS == 0)
-            sched_yield();
-}
-
-static void
-unlock_lines(struct index *ix)
-{
-    atomic_flag_clear_explicit(&ix->line_lock, memory_order_release);
-}
-
-/* More lines to hand out, as far as the budget goes. */
-static bool
-charge_lines_locked(struct index *ix)
-{
-    if (ix->line_fresh < ix->charged_lines)
-        return true;
-    if (ix->charged_lines + LINE_CHUNK > ix->line_max ||
-        !budget_take(ix->budget, LINE_CHUNK * sizeof(struct index_line))) {
-        budget_wish(ix->budget, LINE_CHUNK * sizeof(struct index_line));
-        return false;
-    }
-    if (region_use(&ix->line_region,
-                   (ix->charged_lines + LINE_CHUNK) * sizeof(struct index_line)) != 0) {
-        budget_give(ix->budget, LINE_CHUNK * sizeof(struct index_line));
-        return false;
-    }
-    ix->charged_lines += LINE_CHUNK;
-    return true;
-}
+/* ---- spare lines -------------------------------------------------------------------------- */
 
 void
 index_local_fill(struct index *ix, struct index_local *local)
 {
-    if (LIKELY(local->spare_count >= INDEX_SPARE_LINES / 2))
+    const unsigned half = INDEX_SPARE_LINES / 2;
+    uint32_t recalls = atomic_load_explicit(&ix->lines.recalls, memory_order_relaxed);
+    if (LIKELY(local->spare_count >= half / 2 && local->spare_count <= half + half / 2 &&
+               recalls == local->recalls))
         return;
-    lock_lines(ix);
-    while (local->spare_count < INDEX_SPARE_LINES) {
-        uint64_t line = ix->line_free;
-        if (line)
-            ix->line_free = ix->lines[line].next;
-        else if (charge_lines_locked(ix))
-            line = ix->line_fresh++;
-        else
-            break;
-        local->spare[local->spare_count++] = line;
-    }
-    unlock_lines(ix);
-}
-
-static void
-give_line(struct index *ix, uint64_t line)
-{
-    lock_lines(ix);
-    ix->lines[line].next = ix->line_free;
-    ix->line_free = line;
-    unlock_lines(ix);
+    unsigned most = recalls == local->recalls ? half : 0;
+    local->recalls = recalls;
+    while (local->spare_count > most)
+        lines_give(&ix->lines, local->spare[--local->spare_count]);
+    local->spare_count +=
+        lines_take(&ix->lines, local->spare + local->spare_count, half - local->spare_count);
 }
 
 void
 index_local_drain(struct index *ix, struct index_local *local)
 {
     while (local->spare_count)
-        give_line(ix, local->spare[--local->spare_count]);
+        lines_give(&ix->lines, local->spare[--local->spare_count]);
     atomic_fetch_add_explicit(&ix->slot_count, local->slots_delta, memory_order_relaxed);
     local->slots_delta = 0;
+}
+
+/* ---- placing ------------------------------------------------------------------------------ */
+
+static uint64_t
+load(const slot_word *at)
+{
+    return atomic_load_explicit(at, memory_order_relaxed);
+}
+
+static void
+store(slot_word *at, uint64_t slot)
+{
+    atomic_store_explicit(at, slot, memory_order_release);
+}
+
+static uint64_t
+next_of(const struct index *ix, uint64_t line)
+{
+    return atomic_load_explicit(&ix->lines.at[line].next, memory_order_relaxed);
 }
 
 static unsigned
 line_count(const struct index *ix, const struct index_hold *h)
 {
     unsigned n = 0;
-    for (uint64_t line = control_line(h->control); line; line = ix->lines[line].next)
+    for (uint64_t line = control_line(h->control); line; line = next_of(ix, line))
         n++;
     return n;
 }
 
-slot_word *
-index_place(struct index *ix, struct index_hold *h, uint64_t hash, struct index_local *local,
-            slot_word **out_crowd)
+static void
+set_line(struct index_hold *h, uint64_t line)
 {
-    slot_word *bucket = ix->groups[h->number].slots[hash_bucket(hash)];
+    h->control = (h->control & ~CONTROL_LINE_MASK) | line << CONTROL_LINE_SHIFT;
+}
+
+static void
+set_spilled(struct index_hold *h, unsigned bucket)
+{
+    h->control |= 1ull << (CONTROL_SPILLED_SHIFT + bucket);
+}
+
+slot_word *
+index_place(struct index *ix, struct index_hold *h, uint64_t hash, struct index_local *local)
+{
+    unsigned bucket = hash_bucket(hash);
+    slot_word *slots = ix->groups[h->number].slots[bucket];
     for (unsigned i = 0; i < INDEX_SLOTS; i++)
-        if (atomic_load_explicit(&bucket[i], memory_order_relaxed) == 0)
-            return &bucket[i];
-    for (uint64_t l = control_line(h->control); l; l = ix->lines[l].next)
-        for (unsigned i = 0; i < INDEX_LINE_SLOTS; i++)
-            if (atomic_load_explicit(&ix->lines[l].slots[i], memory_order_relaxed) == 0)
-                return &ix->lines[l].slots[i];
-    *out_crowd = bucket;
+        if (load(&slots[i]) == 0)
+            return &slots[i];
+    uint64_t first = control_line(h->control);
+    for (unsigned i = 0; first && i < INDEX_LINE_SLOTS; i++)
+        if (load(&ix->lines.at[first].slots[i]) == 0) {
+            set_spilled(h, bucket);
+            return &ix->lines.at[first].slots[i];
+        }
     if (local->spare_count == 0 || line_count(ix, h) >= INDEX_LINES_MAX)
         return NULL;
     uint64_t line = local->spare[--local->spare_count];
-    memset(ix->lines[line].slots, 0, sizeof ix->lines[line].slots);
-    ix->lines[line].next = control_line(h->control);
-    h->control = (h->control & 0xffffffffu) | line << 32;
-    atomic_fetch_add_explicit(&ix->lines_used, 1, memory_order_relaxed);
-    return &ix->lines[line].slots[0];
+    line_clear(&ix->lines.at[line], first);
+    set_line(h, line);
+    set_spilled(h, bucket);
+    atomic_fetch_add_explicit(&ix->lines.used, 1, memory_order_relaxed);
+    return &ix->lines.at[line].slots[0];
 }
 
-/* ---- growing ---------------------------------------------------------------------------- */
-
-/* All slots of a group, taken out; its lines go back.  At most 32 + 12 * 7. */
-struct moved {
-    uint64_t slot;
-    unsigned bucket;
-};
-#define MOVED_MAX (INDEX_BUCKETS * INDEX_SLOTS + INDEX_LINES_MAX * INDEX_LINE_SLOTS)
-
-struct splitter {
-    struct index *ix;
-    uint64_t (*hash_of)(void *ctx, uint64_t location);
-    void *ctx;
-    struct index_hold low, high;
-    uint64_t freed[INDEX_LINES_MAX + 1];   /* lines of the old group, and one more */
-    unsigned freed_count, freed_used;
-};
-
-/* Bit `bit` of the hash of a slot's item, from its tag where that has it. */
-static bool
-slot_hash_bit(const struct splitter *sp, uint64_t slot, unsigned bit)
+slot_word *
+index_crowded(struct index *ix, struct index_hold *h, uint64_t hash)
 {
-    if (bit >= HASH_TAG_SHIFT && bit < HASH_TAG_SHIFT + HASH_TAG_BITS)
-        return slot >> (SLOT_TAG_SHIFT + bit - HASH_TAG_SHIFT) & 1;
-    return sp->hash_of(sp->ctx, slot_location(slot)) >> bit & 1;
-}
-
-/* Puts a slot that lay in an overflow line into its bucket, or a line of the half it belongs to. */
-static void
-place_moved(struct splitter *sp, struct index_hold *h, uint64_t slot, unsigned bucket)
-{
-    struct index *ix = sp->ix;
-    slot_word *b = ix->groups[h->number].slots[bucket];
+    slot_word *all[INDEX_SLOTS + INDEX_LINES_MAX * INDEX_LINE_SLOTS];
+    unsigned n = 0, bucket = hash_bucket(hash);
     for (unsigned i = 0; i < INDEX_SLOTS; i++)
-        if (atomic_load_explicit(&b[i], memory_order_relaxed) == 0) {
-            atomic_store_explicit(&b[i], slot, memory_order_relaxed);
-            return;
-        }
-    uint64_t line = control_line(h->control);
-    for (unsigned i = 0; line && i < INDEX_LINE_SLOTS; i++)
-        if (atomic_load_explicit(&ix->lines[line].slots[i], memory_order_relaxed) == 0) {
-            atomic_store_explicit(&ix->lines[line].slots[i], slot, memory_order_relaxed);
-            return;
-        }
-    CHECK(sp->freed_used < sp->freed_count);
-    uint64_t fresh = sp->freed[sp->freed_used++];
-    memset(ix->lines[fresh].slots, 0, sizeof ix->lines[fresh].slots);
-    ix->lines[fresh].next = line;
-    h->control = (h->control & 0xffffffffu) | fresh << 32;
-    atomic_store_explicit(&ix->lines[fresh].slots[0], slot, memory_order_relaxed);
-}
-
-/* Takes the lines off the group, their slots into `moved` with the bucket each belongs to. */
-static unsigned
-unhook_lines(struct splitter *sp, struct moved *moved)
-{
-    struct index *ix = sp->ix;
-    unsigned n = 0;
-    for (uint64_t l = control_line(sp->low.control); l; l = ix->lines[l].next) {
-        CHECK(sp->freed_count < INDEX_LINES_MAX);
-        sp->freed[sp->freed_count++] = l;
-        for (unsigned i = 0; i < INDEX_LINE_SLOTS; i++) {
-            uint64_t slot = atomic_load_explicit(&ix->lines[l].slots[i], memory_order_relaxed);
-            if (slot)
-                moved[n++] = (struct moved){
-                    slot, hash_bucket(sp->hash_of(sp->ctx, slot_location(slot)))};
-        }
+        all[n++] = &ix->groups[h->number].slots[bucket][i];
+    for (uint64_t l = control_line(h->control); l; l = next_of(ix, l))
+        for (unsigned i = 0; i < INDEX_LINE_SLOTS; i++)
+            if (load(&ix->lines.at[l].slots[i]))
+                all[n++] = &ix->lines.at[l].slots[i];
+    /* among equals another one each time, lest the newest always push out the newest */
+    unsigned start = (unsigned)((h->control & CONTROL_VERSION_MASK) >> 1) % n, best = start;
+    for (unsigned i = 1; i < n; i++) {
+        unsigned k = (start + i) % n;
+        if (slot_frequency(load(all[k])) < slot_frequency(load(all[best])))
+            best = k;
     }
-    sp->low.control &= 0xffffffffu;
-    return n;
+    if (best >= INDEX_SLOTS)
+        set_spilled(h, bucket);
+    return all[best];
 }
 
-static void
-split_buckets(struct splitter *sp, unsigned depth)
+/* ---- removing ----------------------------------------------------------------------------- */
+
+/* The slots of a bucket that lie in lines: one of them (not `but`), and how many there are. */
+static slot_word *
+find_spilled(const struct index *ix, const struct index_hold *h, unsigned bucket,
+             const slot_word *but, unsigned *out_count)
 {
-    struct index_group *low = &sp->ix->groups[sp->low.number];
-    struct index_group *high = &sp->ix->groups[sp->high.number];
-    for (unsigned b = 0; b < INDEX_BUCKETS; b++) {
-        unsigned to = 0;
-        for (unsigned i = 0; i < INDEX_SLOTS; i++) {
-            uint64_t slot = atomic_load_explicit(&low->slots[b][i], memory_order_relaxed);
-            if (slot && slot_hash_bit(sp, slot, depth)) {
-                atomic_store_explicit(&high->slots[b][to++], slot, memory_order_relaxed);
-                atomic_store_explicit(&low->slots[b][i], 0, memory_order_relaxed);
+    slot_word *found = NULL;
+    *out_count = 0;
+    for (uint64_t l = control_line(h->control); l; l = next_of(ix, l))
+        for (unsigned i = 0; i < INDEX_LINE_SLOTS; i++) {
+            slot_word *s = &ix->lines.at[l].slots[i];
+            uint64_t slot = load(s);
+            if (slot && s != but && slot_bucket(slot) == bucket) {
+                if (!found)
+                    found = s;
+                ++*out_count;
             }
         }
-        for (; to < INDEX_SLOTS; to++)
-            atomic_store_explicit(&high->slots[b][to], 0, memory_order_relaxed);
-    }
+    return found;
 }
 
-static bool
-split_group(struct index *ix, uint64_t n, struct index_local *local,
-            uint64_t (*hash_of)(void *ctx, uint64_t location), void *ctx)
+/* A slot in a line is free: the last one of the first line moves there; an empty line comes off. */
+static void
+close_hole(struct index *ix, struct index_hold *h, slot_word *hole, struct index_local *local)
 {
-    unsigned level = 63u - (unsigned)__builtin_clzll(n);
-    struct splitter sp = {.ix = ix, .hash_of = hash_of, .ctx = ctx};
-    struct moved moved[MOVED_MAX];
-    if (local->spare_count == 0)       /* two halves may need one line more than the whole did */
-        return false;
-    sp.low.number = n - (1ull << level);
-    sp.low.control = lock_group(ix, sp.low.number);
-    CHECK(control_depth(sp.low.control) == level);
-    sp.high.number = n;
-    sp.high.control = (uint64_t)(level + 1) << 26;
-    atomic_store_explicit(&ix->controls[n], sp.high.control | CONTROL_LOCK, memory_order_relaxed);
-
-    unsigned moved_count = unhook_lines(&sp, moved);
-    unsigned old_lines = sp.freed_count;
-    if (sp.freed_count)
-        sp.freed[sp.freed_count++] = local->spare[--local->spare_count];
-    split_buckets(&sp, level);
-    sp.low.control = (sp.low.control & ~(63ull << 26)) | (uint64_t)(level + 1) << 26;
-    for (unsigned i = 0; i < moved_count; i++)
-        place_moved(&sp, slot_hash_bit(&sp, moved[i].slot, level) ? &sp.high : &sp.low,
-                    moved[i].slot, moved[i].bucket);
-
-    atomic_store_explicit(&ix->group_count, n + 1, memory_order_release);
-    index_unlock(ix, &sp.high, true);
-    index_unlock(ix, &sp.low, true);
-    atomic_fetch_add_explicit(&ix->lines_used, (uint64_t)sp.freed_used - old_lines,
-                              memory_order_relaxed);
-    while (sp.freed_used < sp.freed_count)
-        give_line(ix, sp.freed[sp.freed_used++]);
-    return true;
-}
-
-/* Memory for one more group; false: at the limit, a segment is given up first. */
-static bool
-room_for_group(struct index *ix, uint64_t n)
-{
-    if (n < ix->charged_groups)
-        return true;
-    if (n + GROUP_CHUNK > ix->group_max)
-        return false;
-    if (!budget_take(ix->budget, chunk_bytes)) {
-        budget_wish(ix->budget, chunk_bytes);
-        return false;
-    }
-    if (use_groups(ix, n + GROUP_CHUNK) != 0) {
-        budget_give(ix->budget, chunk_bytes);
-        return false;
-    }
-    ix->charged_groups += GROUP_CHUNK;
-    return true;
+    uint64_t first = control_line(h->control);
+    slot_word *slots = ix->lines.at[first].slots;
+    unsigned last = INDEX_LINE_SLOTS - 1;
+    while (last > 0 && load(&slots[last]) == 0)
+        last--;
+    store(hole, load(&slots[last]));
+    store(&slots[last], 0);
+    if (last > 0)
+        return;
+    set_line(h, next_of(ix, first));
+    CHECK(local->spare_count < INDEX_SPARE_LINES);
+    local->spare[local->spare_count++] = first;
+    atomic_fetch_sub_explicit(&ix->lines.used, 1, memory_order_relaxed);
 }
 
 void
-index_counted(struct index *ix, struct index_local *local, int delta,
-              uint64_t (*hash_of)(void *ctx, uint64_t location), void *ctx)
+index_remove(struct index *ix, struct index_hold *h, slot_word *slot, struct index_local *local)
 {
-    local->slots_delta += delta;
-    if (LIKELY(local->slots_delta < GROWTH_BATCH && local->slots_delta > -GROWTH_BATCH))
+    unsigned bucket = slot_bucket(load(slot)), count;
+    slot_word *home = ix->groups[h->number].slots[bucket];
+    bool in_bucket = slot >= home && slot < home + INDEX_SLOTS;
+    if (LIKELY(in_bucket && !control_spilled(h->control, bucket))) {
+        store(slot, 0);
         return;
-    int64_t slots = atomic_fetch_add_explicit(&ix->slot_count, local->slots_delta,
-                                              memory_order_relaxed) + local->slots_delta;
-    local->slots_delta = 0;
-    uint64_t n = atomic_load_explicit(&ix->group_count, memory_order_relaxed);
-    if (slots < (int64_t)(n * INDEX_GROUP_LOAD) ||
-        atomic_exchange_explicit(&ix->growing, true, memory_order_acquire))
-        return;
-    for (unsigned i = 0; i < GROWTH_STEPS; i++) {
-        n = atomic_load_explicit(&ix->group_count, memory_order_relaxed);
-        if (slots < (int64_t)(n * INDEX_GROUP_LOAD) || !room_for_group(ix, n))
-            break;
-        index_local_fill(ix, local);
-        if (!split_group(ix, n, local, hash_of, ctx))
-            break;
     }
-    atomic_store_explicit(&ix->growing, false, memory_order_release);
+    slot_word *hole = slot;
+    slot_word *spilled = find_spilled(ix, h, bucket, slot, &count);
+    if (in_bucket) {
+        hole = spilled;
+        store(slot, spilled ? load(spilled) : 0);
+        count -= spilled != NULL;
+    }
+    if (count == 0)
+        h->control &= ~(1ull << (CONTROL_SPILLED_SHIFT + bucket));
+    if (hole)
+        close_hole(ix, h, hole, local);
 }
 
 /* ---- for tests ---------------------------------------------------------------------------- */
@@ -489,12 +317,32 @@ verify_slot(struct index *ix, uint64_t group, slot_word *w, unsigned bucket,
     const char *wrong = seen(ctx, slot, &hash);
     if (wrong)
         return wrong;
-    if (group_of(ix, hash) != group)
+    if (index_group_of(ix, hash) != group)
         return "I1: a slot lies in a group that its hash does not choose";
-    if (((slot ^ slot_make(0, hash, 0)) & SLOT_TAG_MASK) != 0)
+    if (((slot ^ slot_make(0, hash, 0, 0)) & SLOT_TAG_MASK) != 0)
         return "I1: a tag is not that of its item's hash";
     if (bucket < INDEX_BUCKETS && hash_bucket(hash) != bucket)
         return "I1: a slot lies in the wrong bucket";
+    return NULL;
+}
+
+static const char *
+verify_lines(struct index *ix, const struct index_hold *h)
+{
+    uint64_t first = control_line(h->control);
+    if (line_count(ix, h) > INDEX_LINES_MAX)
+        return "I3: too many overflow lines hang on a group";
+    for (uint64_t l = first; l; l = next_of(ix, l)) {
+        unsigned used = 0;
+        for (unsigned i = 0; i < INDEX_LINE_SLOTS; i++) {
+            uint64_t slot = load(&ix->lines.at[l].slots[i]);
+            used += slot != 0;
+            if (slot && !control_spilled(h->control, slot_bucket(slot)))
+                return "I5: a slot lies in a line and its bucket does not say so";
+        }
+        if (used == 0 || (used < INDEX_LINE_SLOTS && l != first))
+            return "I3: a line that is not the first has room";
+    }
     return NULL;
 }
 
@@ -510,14 +358,12 @@ index_verify_group(struct index *ix, uint64_t group,
         return "a group is still locked";
     if (control_depth(h.control) != level + split)
         return "I2: a group has the wrong depth";
-    if (line_count(ix, &h) > INDEX_LINES_MAX)
-        return "I3: too many overflow lines hang on a group";
-    const char *wrong = NULL;
+    const char *wrong = verify_lines(ix, &h);
     for (unsigned b = 0; b < INDEX_BUCKETS && !wrong; b++)
         for (unsigned i = 0; i < INDEX_SLOTS && !wrong; i++)
             wrong = verify_slot(ix, group, &ix->groups[group].slots[b][i], b, seen, ctx);
-    for (uint64_t l = control_line(h.control); l && !wrong; l = ix->lines[l].next)
+    for (uint64_t l = control_line(h.control); l && !wrong; l = next_of(ix, l))
         for (unsigned i = 0; i < INDEX_LINE_SLOTS && !wrong; i++)
-            wrong = verify_slot(ix, group, &ix->lines[l].slots[i], INDEX_BUCKETS, seen, ctx);
+            wrong = verify_slot(ix, group, &ix->lines.at[l].slots[i], INDEX_BUCKETS, seen, ctx);
     return wrong;
 }

@@ -2,25 +2,36 @@
  * index.h -- key -> location: linear hashing over groups of four buckets.
  *
  *   group g    [ bucket 0: 8 slots ][ bucket 1 ][ bucket 2 ][ bucket 3 ]       256 bytes
- *   control g  [ lock 1 | version 25 | depth 6 | first overflow line 32 ]      8 bytes, a side array
+ *   control g  [ lock 1 | version 24 | spilled 4 | depth 5 | first line 30 ]   8 bytes, a side array
  *   line       [ 7 slots ][ next line ]                                        64 bytes, by need
  *   slot       [ location 38, in units of 4 bytes | tag 20 | frequency 2 | kind 4 ]     0 = empty
  *
- * Which bits of the hash are what: the low ones choose the group, 14 to 33 are the tag, the two
+ * Which bits of the hash are what: the low ones choose the group, 14 to 33 are the tag, whose two
  * highest choose the bucket.  A group of depth d holds the hashes that end in the d low bits of its
  * number.  Splitting needs bit d: from 14 on it is in the tag and no key has to be read.
  * (Litwin, "Linear Hashing", VLDB 1980.)
  *
  * Invariants
  *   I1  a slot's group, bucket and tag are those of its item's hash
- *   I2  group g has depth L+1 if g < n - 2^L or g >= 2^L, else L, where n groups exist, 2^L <= n < 2^(L+1)
- *   I3  at most INDEX_LINES_MAX overflow lines hang on a group
+ *   I2  group g has depth L+1 if g < n - 2^L or g >= 2^L, else L, where n groups exist,
+ *       2^L <= n < 2^(L+1); a control word of depth field 0 is of no group
+ *   I3  at most INDEX_LINES_MAX overflow lines hang on a group; all but the first are full
  *   I4  no two slots hold the same location; no two hold the same key
+ *   I5  where a slot of bucket b lies in a line, bit b of `spilled` is set
  *
- * Threads: everything of a group is read and changed under its lock; a split holds two groups, the lower
- * number first.  The number of groups is published (release) after the new group is whole;
- * whoever computed a group from an older number sees by the depth that the hash is not of this
- * group and looks again.
+ * Threads.  Whoever changes a group holds its lock, and moves the version on.  Readers take no lock:
+ *
+ *     index_look     control word (acquire)           pairs with index_unlock (release)
+ *     index_next     slots, lines (acquire)           pairs with the stores of whoever holds the lock
+ *     index_same     the control word again: what was seen in between belongs together
+ *
+ * A store to a slot releases the lock that was taken before it: a reader that has seen the slot finds
+ * the control word locked or changed.  Two hits that no writer may make: a group that has been
+ * split or merged since its number was computed is known by its depth; a line that has gone to
+ * another group in the meantime still holds slots, and the version tells.  The number of groups is
+ * published (release) after the new group is whole, and before a merged one says that it is gone.
+ * Readers change one thing, the frequency, by one compare-exchange of the whole slot without retry.
+ * A split or merge holds two groups, the lower number first.
  */
 #ifndef STORE_INDEX_H
 #define STORE_INDEX_H
@@ -33,116 +44,89 @@
 #include "base/check.h"
 #include "base/region.h"
 #include "budget.h"
+#include "epoch.h"
+#include "lines.h"
 
 #define INDEX_BUCKETS 4u
 #define INDEX_SLOTS 8u
-#define INDEX_LINE_SLOTS 7u
 #define INDEX_LINES_MAX 12u            /* at the end of a round of splits a group holds 60 on average */
 #define INDEX_GROUP_LOAD 30u           /* slots per group at which the index grows, of 32 */
-#define INDEX_SPARE_LINES 8u
+#define INDEX_GROUP_LOAD_MIN 20u       /* ... and below which it shrinks */
+#define INDEX_GROUPS_MIN 256u
+#define INDEX_SPARE_LINES 16u
 
 #define SLOT_LOCATION_BITS 38
 #define SLOT_TAG_SHIFT 38
 #define SLOT_TAG_MASK (0xfffffull << SLOT_TAG_SHIFT)
+#define SLOT_BUCKET_SHIFT 56
+#define SLOT_FREQUENCY_SHIFT 58
+#define SLOT_FREQUENCY_MAX 3u
 #define SLOT_KIND_SHIFT 60
 #define HASH_TAG_SHIFT 14
 #define HASH_TAG_BITS 20
 
-typedef _Atomic uint64_t slot_word;
+#define CONTROL_LOCK 1ull
+#define CONTROL_VERSION 2ull           /* one step; wraps after 2^24 changes of one group in one look */
+#define CONTROL_VERSION_MASK (((1ull << 25) - 1) & ~CONTROL_LOCK)
+#define CONTROL_SPILLED_SHIFT 25
+#define CONTROL_SPILLED_MASK (15ull << CONTROL_SPILLED_SHIFT)
+#define CONTROL_DEPTH_SHIFT 29
+#define CONTROL_DEPTH_MASK (31ull << CONTROL_DEPTH_SHIFT)
+#define CONTROL_DEPTH_BASE 7u          /* depths from 8 on; field 0: no such group */
+#define CONTROL_LINE_SHIFT 34
+#define CONTROL_LINE_MASK (~0ull << CONTROL_LINE_SHIFT)
 
 struct index_group {
     CACHE_ALIGNED slot_word slots[INDEX_BUCKETS][INDEX_SLOTS];
 };
 _Static_assert(sizeof(struct index_group) == 256, "four cache lines");
 
-struct index_line {
-    CACHE_ALIGNED slot_word slots[INDEX_LINE_SLOTS];
-    uint64_t next;                     /* number of the next line, 0: none */
-};
-_Static_assert(sizeof(struct index_line) == 64, "one cache line");
-
 struct index {
     struct index_group *groups;
     _Atomic uint64_t *controls;
-    struct index_line *lines;          /* number 0 is never used */
+    struct line_pool lines;
+    struct region group_region, control_region;
+    struct budget *budget;
+    uint64_t group_max;
     CACHE_ALIGNED _Atomic uint64_t group_count;
     CACHE_ALIGNED _Atomic int64_t slot_count;    /* about: threads hand theirs in by 32 */
-    CACHE_ALIGNED atomic_bool growing;           /* held by the one thread that splits */
-    uint64_t group_max;
-    _Atomic uint64_t charged_groups;             /* written under growing */
-    struct region group_region, control_region, line_region;
-    struct budget *budget;
-
-    CACHE_ALIGNED atomic_flag line_lock;         /* guards the rest */
-    uint64_t line_free, line_fresh, line_max;
-    _Atomic uint64_t charged_lines, lines_used;
+    CACHE_ALIGNED atomic_bool resizing;          /* held by the one thread that splits or merges */
+    _Atomic int64_t merge_below;       /* slots; written under resizing */
+    uint64_t dropping, drop_from;      /* under resizing: groups to be given back, and when; 0: none */
+    _Atomic uint64_t charged_groups, charged_controls;    /* written under resizing */
 };
 
 /* What a thread keeps for the index: lines taken ahead, so that nothing is allocated under a lock. */
 struct index_local {
     uint64_t spare[INDEX_SPARE_LINES];
     unsigned spare_count;
+    uint32_t recalls;                  /* of the pool of lines, when they were taken */
     int slots_delta;                   /* not handed in to slot_count yet */
 };
 
-/* A group that this thread holds the lock of. */
+/* A group that this thread holds the lock of, or only looks at. */
 struct index_hold {
     uint64_t number;
     uint64_t control;                  /* as it was, unlocked */
 };
 
-int index_init(struct index *ix, uint64_t items_max, struct budget *budget);
+/* Reads the keys of items, where the tag does not have the bit that is needed. */
+struct index_hasher {
+    uint64_t (*hash_of)(void *ctx, uint64_t location);
+    void *ctx;
+};
+
+int index_init(struct index *ix, uint64_t items_max, bool huge_pages, struct budget *budget);
 void index_fini(struct index *ix);
 size_t index_memory_bytes(const struct index *ix);
 
-/* Locks the group of this hash. */
-struct index_hold index_lock(struct index *ix, uint64_t hash);
-/* changed: the version moves on. */
-void index_unlock(struct index *ix, struct index_hold *h, bool changed);
-
-/* A walk over the slots of a held group that may hold one hash; zero at first. */
-struct index_cursor {
-    unsigned at;                       /* slots passed of the bucket, then of the line */
-    uint64_t line;                     /* 0: still in the bucket */
-};
-
-/* The next such slot, NULL: none is left.  The caller compares keys. */
-slot_word *index_next(struct index *ix, const struct index_hold *h, uint64_t hash,
-                      struct index_cursor *c);
-
-/* The slot that holds this location, or NULL. */
-slot_word *index_find(struct index *ix, const struct index_hold *h, uint64_t hash,
-                      uint64_t location);
-
-/*
- * An empty slot for this hash; with lines from `local` where the bucket is full.  NULL: the group is
- * full to its limit, one of *out_crowd's slots must go first.
- */
-slot_word *index_place(struct index *ix, struct index_hold *h, uint64_t hash,
-                       struct index_local *local, slot_word **out_crowd);
-
-/* Takes spare lines; to be called outside locks, before an insertion. */
-void index_local_fill(struct index *ix, struct index_local *local);
-void index_local_drain(struct index *ix, struct index_local *local);
-
-/* A slot was filled (+1) or emptied (-1).  Outside locks.  Grows the index by a few groups if due. */
-void index_counted(struct index *ix, struct index_local *local, int delta,
-                   uint64_t (*hash_of)(void *ctx, uint64_t location), void *ctx);
-
-/* Fetches the bucket and the control word. */
-void index_prefetch(struct index *ix, uint64_t hash);
-/* I1, I2, I3 for one group; calls `seen` for each slot.  No other thread is inside.  NULL or a sentence. */
-const char *index_verify_group(struct index *ix, uint64_t group,
-                               const char *(*seen)(void *ctx, uint64_t slot, uint64_t *out_hash),
-                               void *ctx);
-/* Location of an item that probably has this hash, without any lock, 0: none.  A hint. */
-uint64_t index_guess(struct index *ix, uint64_t hash);
+/* ---- words ------------------------------------------------------------------------------- */
 
 static inline uint64_t
-slot_make(uint64_t location, uint64_t hash, uint32_t kind)
+slot_make(uint64_t location, uint64_t hash, uint32_t kind, unsigned frequency)
 {
     return location | (hash >> HASH_TAG_SHIFT & ((1u << HASH_TAG_BITS) - 1)) << SLOT_TAG_SHIFT |
-           (uint64_t)kind << SLOT_KIND_SHIFT;
+           (uint64_t)frequency << SLOT_FREQUENCY_SHIFT | (uint64_t)kind << SLOT_KIND_SHIFT;
 }
 
 static inline uint64_t
@@ -152,21 +136,201 @@ slot_location(uint64_t slot)
 }
 
 static inline unsigned
-hash_bucket(uint64_t hash)
+slot_bucket(uint64_t slot)
 {
-    return (unsigned)(hash >> 62);
+    return slot >> SLOT_BUCKET_SHIFT & (INDEX_BUCKETS - 1);
 }
 
 static inline unsigned
+slot_frequency(uint64_t slot)
+{
+    return slot >> SLOT_FREQUENCY_SHIFT & SLOT_FREQUENCY_MAX;
+}
+
+/* A hit.  Where the slot is not what it was, somebody changes it: then this hit is not counted. */
+static inline void
+slot_hit(slot_word *at, uint64_t slot)
+{
+    if (slot_frequency(slot) < SLOT_FREQUENCY_MAX)
+        atomic_compare_exchange_strong_explicit(at, &slot, slot + (1ull << SLOT_FREQUENCY_SHIFT),
+                                                memory_order_relaxed, memory_order_relaxed);
+}
+
+static inline unsigned
+hash_bucket(uint64_t hash)
+{
+    return hash >> (HASH_TAG_SHIFT + HASH_TAG_BITS - 2) & (INDEX_BUCKETS - 1);
+}
+
+/* 0: there is no such group. */
+static inline unsigned
 control_depth(uint64_t control)
 {
-    return control >> 26 & 63;
+    unsigned field = control >> CONTROL_DEPTH_SHIFT & 31;
+    return field ? field + CONTROL_DEPTH_BASE : 0;
 }
 
 static inline uint64_t
 control_line(uint64_t control)
 {
-    return control >> 32;
+    return control >> CONTROL_LINE_SHIFT;
 }
+
+static inline bool
+control_spilled(uint64_t control, unsigned bucket)
+{
+    return control >> (CONTROL_SPILLED_SHIFT + bucket) & 1;
+}
+
+static inline uint64_t
+index_group_of(const struct index *ix, uint64_t hash)
+{
+    uint64_t n = atomic_load_explicit(&ix->group_count, memory_order_acquire);
+    unsigned level = 63u - (unsigned)__builtin_clzll(n);
+    uint64_t g = hash & ((2ull << level) - 1);
+    return g < n ? g : g & ((1ull << level) - 1);
+}
+
+static inline bool
+index_owns(const struct index_hold *h, uint64_t hash)
+{
+    unsigned depth = control_depth(h->control);
+    return depth && ((hash ^ h->number) & ((1ull << depth) - 1)) == 0;
+}
+
+/* ---- looking ----------------------------------------------------------------------------- */
+
+/* The group of this hash, without its lock; false: it is locked, or on the move. */
+static inline bool
+index_look(const struct index *ix, uint64_t hash, struct index_hold *h)
+{
+    h->number = index_group_of(ix, hash);
+    h->control = atomic_load_explicit(&ix->controls[h->number], memory_order_acquire);
+    return LIKELY(!(h->control & CONTROL_LOCK) && index_owns(h, hash));
+}
+
+/* Nothing has changed since: all loads in between have acquired, so this one comes after them. */
+static inline bool
+index_same(const struct index *ix, const struct index_hold *h)
+{
+    return atomic_load_explicit(&ix->controls[h->number], memory_order_relaxed) == h->control;
+}
+
+/* A walk over the slots of a group that may hold one hash; zero at first. */
+struct index_cursor {
+    unsigned at;                       /* slots passed of the bucket, then of the line */
+    unsigned lines;                    /* entered so far: without the lock a chain may lead anywhere */
+    uint64_t line;                     /* 0: still in the bucket */
+};
+
+static inline slot_word *
+index_scan(slot_word *slots, unsigned count, struct index_cursor *c, uint64_t tag, uint64_t *out)
+{
+    while (c->at < count) {
+        slot_word *s = &slots[c->at++];
+        uint64_t slot = atomic_load_explicit(s, memory_order_acquire);
+        if (((slot ^ tag) & SLOT_TAG_MASK) == 0 && slot != 0) {
+            *out = slot;
+            return s;
+        }
+    }
+    return NULL;
+}
+
+/* The next slot of the bucket with the tag of this hash, and what stood in it; NULL: none is left. */
+static inline slot_word *
+index_next_in_bucket(const struct index *ix, const struct index_hold *h, uint64_t hash,
+                     struct index_cursor *c, uint64_t *out_slot)
+{
+    return index_scan(ix->groups[h->number].slots[hash_bucket(hash)], INDEX_SLOTS, c,
+                      slot_make(0, hash, 0, 0), out_slot);
+}
+
+/* The same, lines included.  The caller compares keys. */
+static inline slot_word *
+index_next(const struct index *ix, const struct index_hold *h, uint64_t hash,
+           struct index_cursor *c, uint64_t *out_slot)
+{
+    slot_word *s;
+    if (!c->line) {
+        if ((s = index_next_in_bucket(ix, h, hash, c, out_slot)) != NULL)
+            return s;
+        if (LIKELY(!control_spilled(h->control, hash_bucket(hash))))
+            return NULL;
+        c->line = control_line(h->control);
+        c->at = 0;
+    }
+    while (c->line && c->lines < INDEX_LINES_MAX) {
+        struct index_line *line = &ix->lines.at[c->line];
+        s = index_scan(line->slots, INDEX_LINE_SLOTS, c, slot_make(0, hash, 0, 0), out_slot);
+        if (s)
+            return s;
+        c->line = atomic_load_explicit(&line->next, memory_order_acquire);
+        c->lines++;
+        c->at = 0;
+    }
+    return NULL;
+}
+
+/* Fetches the bucket and the control word. */
+static inline void
+index_prefetch(const struct index *ix, uint64_t hash)
+{
+    uint64_t g = index_group_of(ix, hash);
+    __builtin_prefetch(&ix->controls[g], 0, 3);
+    __builtin_prefetch(&ix->groups[g].slots[hash_bucket(hash)], 0, 3);
+}
+
+/* Fetches the first line, where the bucket of this hash has spilled into lines. */
+static inline void
+index_prefetch_line(const struct index *ix, const struct index_hold *h, uint64_t hash)
+{
+    if (control_spilled(h->control, hash_bucket(hash)))
+        __builtin_prefetch(&ix->lines.at[control_line(h->control)], 0, 3);
+}
+
+/* ---- changing ---------------------------------------------------------------------------- */
+
+/* Locks the group of this hash. */
+struct index_hold index_lock(struct index *ix, uint64_t hash);
+/* changed: the version moves on. */
+void index_unlock(struct index *ix, struct index_hold *h, bool changed);
+/* Locks a group by its number, whoever it belongs to; returns its control word. */
+uint64_t index_lock_group(struct index *ix, uint64_t group);
+
+/* The slot that holds this location, or NULL. */
+slot_word *index_find(const struct index *ix, const struct index_hold *h, uint64_t hash,
+                      uint64_t location);
+
+/* An empty slot for this hash; with a line from `local` where the bucket is full.  NULL: the group
+ * is full to its limit, see index_crowded(). */
+slot_word *index_place(struct index *ix, struct index_hold *h, uint64_t hash,
+                       struct index_local *local);
+/* Of the slots that this hash could use, one with the lowest frequency: to be overwritten. */
+slot_word *index_crowded(struct index *ix, struct index_hold *h, uint64_t hash);
+/* Empties a slot.  Others may move to keep lines few and full. */
+void index_remove(struct index *ix, struct index_hold *h, slot_word *slot,
+                  struct index_local *local);
+
+/* Takes spare lines, or gives some back; to be called outside locks, before an insertion. */
+void index_local_fill(struct index *ix, struct index_local *local);
+void index_local_drain(struct index *ix, struct index_local *local);
+
+/* ---- growing and shrinking, resize.c ------------------------------------------------------ */
+
+/* Slots were filled (+) or emptied (-).  Outside locks.  Grows the index by a few groups if due. */
+void index_counted(struct index *ix, struct index_local *local, int delta,
+                   struct index_hasher hasher);
+
+/* Is the index larger than what it holds needs? */
+bool index_shrink_due(const struct index *ix);
+/* A slice of shrinking: a few groups merged, memory given back.  Outside locks. */
+void index_shrink(struct index *ix, struct index_local *local, struct epoch *epoch);
+
+/* I1, I2, I3, I5 for one group; calls `seen` for each slot.  No other thread is inside.  NULL or a
+ * sentence. */
+const char *index_verify_group(struct index *ix, uint64_t group,
+                               const char *(*seen)(void *ctx, uint64_t slot, uint64_t *out_hash),
+                               void *ctx);
 
 #endif

@@ -4,12 +4,13 @@
  * Life of an entry:
  *
  *   put.c    filled in the thread's ACTIVE segment -> slot stored under the group's lock: it exists
- *   get.c    found through the slot, copied or pointed at
+ *   get.c    found through the slot without a lock, copied or pointed at
  *   put.c    replaced, deleted; get.c: found expired or flushed -> unlink(), counted by cause
  *   keep.c   its segment becomes the oldest: unlinked (evicted, expired, flushed) or, where nothing
  *            may be evicted, copied on; the segment waits for the grace period and is free
  *
- * Lock order: a group's lock, then nothing.  pool.lock, keep.lock and line_lock are taken alone.
+ * Lock order: a group's lock (of two, the lower number first), then nothing.  pool.lock, keep.lock
+ * and the lock of the lines are taken alone.
  */
 #ifndef STORE_INNER_H
 #define STORE_INNER_H
@@ -52,7 +53,7 @@ struct store_thread {
     struct doomed *doomed;             /* values in pieces unlinked in this call */
     struct doomed doomed_spare;        /* for one of them, where there was no memory */
     counter counters[COUNT_STORE_COUNTERS];
-    char scratch[STORE_SMALL_BYTES_MAX];
+    _Alignas(8) char scratch[STORE_SMALL_BYTES_MAX];    /* the small item that was looked at last */
 };
 
 enum keep_mode {
@@ -131,14 +132,21 @@ static inline enum item_state
 item_state(const struct store_thread *t, const struct item *it, uint64_t location)
 {
     const struct store *s = t->store;
-    const struct segment *seg = &s->pool.segs[segment_of(s, location)];
-    if (atomic_load_explicit(&seg->flush_epoch, memory_order_relaxed) !=
+    uint32_t seg = segment_of(s, location);
+    if (atomic_load_explicit(&s->pool.flush_epochs[seg], memory_order_relaxed) !=
         atomic_load_explicit(&s->flush_epoch, memory_order_relaxed))
         return ITEM_FLUSHED;
     return item_expired(it, t->now) ? ITEM_EXPIRED : ITEM_LIVE;
 }
 
 /* ---- shared steps, link.c ---------------------------------------------------------------- */
+
+static inline bool
+link_has_key(const struct item *it, struct slice key)
+{
+    return item_key_bytes(it) == key.len && !(item_kind(it) & ITEM_PIECE) &&
+           memcmp(item_key(it), key.at, key.len) == 0;
+}
 
 /* The slot and item of a key in the held group; NULL: none.  Expired and flushed ones too. */
 slot_word *link_find(struct store_thread *t, const struct index_hold *h, struct store_key key,
@@ -155,26 +163,29 @@ void link_room_used(struct store_thread *t, uint32_t bytes);
 
 /*
  * Group held: makes `it`, complete in an active, lent or copier's segment, findable; in `slot` if
- * given (the old entry must have been unlinked), else in a new one.  May evict where the group is
- * full.  True: a slot was added (index_counted is due after unlocking).
+ * given (the old entry must have been counted as gone), else in a new one.  May evict where the
+ * group is full.  True: a slot was added (index_counted is due after unlocking).
  */
 bool link_item(struct store_thread *t, struct index_hold *h, uint64_t hash, struct item *it,
-               slot_word *slot);
+               slot_word *slot, unsigned frequency);
 
-/* Group held: the item is no longer findable, and counted.  The slot is emptied. */
-void link_remove(struct store_thread *t, slot_word *slot, struct item *it, enum cause cause);
+/* Group held: the item is counted as gone; its slot is about to be overwritten. */
+void link_gone(struct store_thread *t, struct item *it, enum cause cause);
+/* The same, and the slot is emptied; other slots of the group may move. */
+void link_remove(struct store_thread *t, struct index_hold *h, slot_word *slot, struct item *it,
+                 enum cause cause);
 
-/* After unlocking: what link_remove has left to do, values in pieces and emptied segments. */
+/* After unlocking: what link_gone has left to do, values in pieces and emptied segments. */
 void link_settle(struct store_thread *t, int slots_delta);
 
 /* The number of a new value of a key whose last one was `old`. */
 uint64_t link_cas_next(struct store_thread *t, uint64_t old);
 
 /* Expired or flushed entries are taken out where they are met: NULL then, else the slot. */
-slot_word *link_find_live(struct store_thread *t, const struct index_hold *h, struct store_key key,
+slot_word *link_find_live(struct store_thread *t, struct index_hold *h, struct store_key key,
                           struct item **out_item, enum store_gone *out_gone, int *slots_delta);
 
-uint64_t link_hash_of(void *store, uint64_t location);
+struct index_hasher link_hasher(struct store *s);
 
 /* Not evicting, and nothing to clean was found a moment ago. */
 static inline bool
@@ -200,6 +211,14 @@ live_share(const struct item *it)
     return entries << 32 | item_bytes(it);
 }
 
+/* The frequency of a new value in place of an old one: storing counts as a hit. */
+static inline unsigned
+frequency_after(uint64_t old_slot)
+{
+    unsigned f = slot_frequency(old_slot);
+    return f < SLOT_FREQUENCY_MAX ? f + 1 : f;
+}
+
 static inline void
 count(struct store_thread *t, enum store_counter c)
 {
@@ -212,10 +231,15 @@ cause_of(enum item_state state)
     return state == ITEM_EXPIRED ? CAUSE_EXPIRED : CAUSE_FLUSHED;
 }
 
+#define LOOK_ROUNDS 4u                 /* without the lock; writers without pause must not starve it */
+
 /* ---- get.c -------------------------------------------------------------------------------- */
 
-/* Group held: what a lookup tells; a small value is copied to the thread's scratch. */
-void view_fill(struct store_thread *t, struct item *it, struct store_view *v);
+/* The item as it is now: a small one copied to the thread's scratch, a longer one itself.  Without
+ * the group's lock, the copy may be of two versions until index_same() says that it is not. */
+struct item *view_snapshot(struct store_thread *t, struct item *it);
+/* What a lookup tells of a snapshot. */
+void view_fill(struct store_view *v, struct item *seen);
 
 /* ---- large.c ------------------------------------------------------------------------------ */
 

@@ -12,10 +12,13 @@
  * The value of an entry in pieces (ITEM_PIECES) is a struct item_pieces; a piece's value begins
  * with a struct item_piece_id in place of a key.
  *
- * Key, kind, CAS presence and client flags never change while an item lies in a segment.  Expiry,
- * last access, marks and CAS change under the group's lock.  The value changes under the lock
- * where the whole item is at most STORE_SMALL_BYTES_MAX long, and never otherwise: longer values
- * are read where they lie, without the lock.
+ * Key, kind, client flags and length in words never change while an item lies in a segment.
+ * Expiry, marks and CAS change under the group's lock; last access and MARK_FETCHED by one
+ * compare-exchange of their word, by anybody.  Where the whole item is at most
+ * STORE_SMALL_BYTES_MAX long, the value changes under the lock too, and its length within the same
+ * number of words; longer values never change and are read where they lie.
+ *
+ * So what may change is read by word_read() and words_read(), here and everywhere.
  */
 #ifndef STORE_ITEM_H
 #define STORE_ITEM_H
@@ -27,6 +30,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "store.h"
+#include "words.h"
 
 enum {
     ITEM_FLAGS = 1,
@@ -61,21 +65,51 @@ struct item_piece_id {
 #define PIECE_ID_BYTES 12u
 
 static inline uint32_t
+lengths_kind(uint32_t lengths)
+{
+    return lengths & 15;
+}
+
+static inline uint32_t
+lengths_key_bytes(uint32_t lengths)
+{
+    return lengths >> 4 & 255;
+}
+
+static inline uint32_t
+lengths_value_bytes(uint32_t lengths)
+{
+    return lengths >> 12;
+}
+
+static inline uint32_t
 item_kind(const struct item *it)
 {
-    return it->lengths & 15;
+    return lengths_kind(word_read(&it->lengths));
 }
 
 static inline uint32_t
 item_key_bytes(const struct item *it)
 {
-    return it->lengths >> 4 & 255;
+    return lengths_key_bytes(word_read(&it->lengths));
 }
 
 static inline uint32_t
 item_value_bytes(const struct item *it)
 {
-    return it->lengths >> 12;
+    return lengths_value_bytes(word_read(&it->lengths));
+}
+
+static inline uint32_t
+item_expiry(const struct item *it)
+{
+    return word_read(&it->expiry);
+}
+
+static inline uint32_t
+item_access(const struct item *it)
+{
+    return word_read(&it->access);
 }
 
 static inline uint32_t
@@ -93,7 +127,8 @@ item_key(const struct item *it)
 static inline char *
 item_value(struct item *it)
 {
-    return it->rest + item_key_offset(item_kind(it)) + item_key_bytes(it);
+    uint32_t lengths = word_read(&it->lengths);
+    return it->rest + item_key_offset(lengths_kind(lengths)) + lengths_key_bytes(lengths);
 }
 
 static inline uint32_t
@@ -103,9 +138,16 @@ item_bytes_for(uint32_t kind, uint32_t key_bytes, uint32_t value_bytes)
 }
 
 static inline uint32_t
+lengths_bytes(uint32_t lengths)
+{
+    return item_bytes_for(lengths_kind(lengths), lengths_key_bytes(lengths),
+                          lengths_value_bytes(lengths));
+}
+
+static inline uint32_t
 item_bytes(const struct item *it)
 {
-    return item_bytes_for(item_kind(it), item_key_bytes(it), item_value_bytes(it));
+    return lengths_bytes(word_read(&it->lengths));
 }
 
 /* Header, CAS and flags: what may change in place in an item of any length. */
@@ -120,7 +162,7 @@ item_cas(const struct item *it)
 {
     uint64_t cas = 0;
     if (item_kind(it) & ITEM_CAS)
-        memcpy(&cas, it->rest, sizeof cas);
+        words_read(&cas, it->rest, sizeof cas);
     return cas;
 }
 
@@ -128,7 +170,7 @@ static inline void
 item_set_cas(struct item *it, uint64_t cas)
 {
     if (item_kind(it) & ITEM_CAS)
-        memcpy(it->rest, &cas, sizeof cas);
+        words_write(it->rest, &cas, sizeof cas);
 }
 
 static inline uint32_t
@@ -149,7 +191,8 @@ item_is_small(const struct item *it)
 static inline bool
 item_expired(const struct item *it, uint32_t now)
 {
-    return it->expiry != STORE_EXPIRY_NEVER && it->expiry <= now;
+    uint32_t expiry = item_expiry(it);
+    return expiry != STORE_EXPIRY_NEVER && expiry <= now;
 }
 
 static inline struct item_pieces

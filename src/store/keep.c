@@ -40,7 +40,7 @@ copy_room(struct store_thread *t, uint32_t bytes)
     uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
     if (k->copy_seg &&
         (k->copy_fill + bytes > s->pool.seg_bytes ||
-         atomic_load_explicit(&s->pool.segs[k->copy_seg].flush_epoch, memory_order_relaxed) !=
+         atomic_load_explicit(&s->pool.flush_epochs[k->copy_seg], memory_order_relaxed) !=
              flush_epoch)) {
         segment_seal(&s->pool, k->copy_seg, k->copy_fill);
         k->copy_seg = 0;
@@ -62,10 +62,11 @@ link_copy(struct store_thread *t, struct index_hold *h, uint64_t hash, slot_word
 {
     struct store *s = t->store;
     uint32_t bytes = item_bytes(it);
-    memcpy(to, it, item_is_small(it) ? bytes : item_changing_bytes(it));
+    words_read(to, it, item_is_small(it) ? bytes : item_changing_bytes(it));
     atomic_fetch_sub_explicit(&s->pool.segs[segment_of(s, location_of(s, it))].live,
                               live_share(it), memory_order_relaxed);
-    link_item(t, h, hash, to, slot);
+    link_item(t, h, hash, to, slot,
+              slot_frequency(atomic_load_explicit(slot, memory_order_relaxed)));
     s->keep.copy_fill += bytes;
 }
 
@@ -84,7 +85,7 @@ try_item(struct store_thread *t, struct item *it, uint64_t hash, struct item *to
     if (slot) {
         enum item_state state = item_state(t, it, location);
         if (state != ITEM_LIVE || mode == KEEP_EVICT) {
-            link_remove(t, slot, it, state == ITEM_LIVE ? CAUSE_EVICTED : cause_of(state));
+            link_remove(t, &h, slot, it, state == ITEM_LIVE ? CAUSE_EVICTED : cause_of(state));
             slots_delta--;
         } else if (to) {
             link_copy(t, &h, hash, slot, it, to);
@@ -125,7 +126,7 @@ look_ahead(const struct store *s, struct look_ahead *ahead, unsigned most)
     for (; n < most && at < filled; n++) {
         struct item *it = (struct item *)(void *)(segment_at(p, s->keep.victim) + at);
         ahead[n] = (struct look_ahead){it, item_hash(it, s->seed)};
-        index_prefetch((struct index *)(uintptr_t)&s->index, ahead[n].hash);
+        index_prefetch(&s->index, ahead[n].hash);
         at += item_bytes(it);
     }
     return n;
@@ -134,11 +135,11 @@ look_ahead(const struct store *s, struct look_ahead *ahead, unsigned most)
 static bool
 worth_cleaning(const struct store *s, uint32_t seg)
 {
-    const struct segment *g = &s->pool.segs[seg];
-    if (atomic_load_explicit(&g->flush_epoch, memory_order_relaxed) !=
+    if (atomic_load_explicit(&s->pool.flush_epochs[seg], memory_order_relaxed) !=
         atomic_load_explicit(&s->flush_epoch, memory_order_relaxed))
         return true;
-    uint32_t live = (uint32_t)atomic_load_explicit(&g->live, memory_order_relaxed);
+    uint32_t live = (uint32_t)atomic_load_explicit(&s->pool.segs[seg].live,
+                                                   memory_order_relaxed);
     return s->pool.seg_bytes - live >= s->pool.seg_bytes / DEAD_SHARE;
 }
 
@@ -297,7 +298,8 @@ bool
 store_maintain_due(const struct store *s)
 {
     const struct keep *k = &s->keep;
-    if (atomic_load_explicit(&k->doomed_count, memory_order_relaxed))
+    if (atomic_load_explicit(&k->doomed_count, memory_order_relaxed) ||
+        index_shrink_due(&s->index))
         return true;
     bool can_evict = atomic_load_explicit(&s->pool.sealed_count, memory_order_relaxed) ||
                      atomic_load_explicit(&k->victim, memory_order_relaxed);
@@ -346,6 +348,8 @@ store_maintain(struct store_thread *t, unsigned budget)
         walk_victim(t, budget);
     unlink_doomed(t, budget);
     store_leave(t);
+    if (index_shrink_due(&s->index))
+        index_shrink(&s->index, &t->local, &s->epoch);
     segment_trim(&s->pool);
     atomic_store_explicit(&k->busy, false, memory_order_release);
     return store_maintain_due(s);

@@ -57,15 +57,16 @@ large_pieces(const struct store_upload *u)
 
 /* ---- finding pieces ----------------------------------------------------------------------- */
 
-/* In the held group; NULL: gone. */
+/* In a group that is held, or only looked at: a piece never changes; NULL: gone. */
 static slot_word *
 find_piece(struct store_thread *t, const struct index_hold *h, uint64_t hash,
            struct item_piece_id id, struct item **out_item)
 {
     struct store *s = t->store;
     struct index_cursor c = {0};
-    for (slot_word *w; (w = index_next(&s->index, h, hash, &c)) != NULL;) {
-        struct item *it = item_at(s, slot_location(atomic_load_explicit(w, memory_order_relaxed)));
+    uint64_t slot;
+    for (slot_word *w; (w = index_next(&s->index, h, hash, &c, &slot)) != NULL;) {
+        struct item *it = item_at(s, slot_location(slot));
         if (!(item_kind(it) & ITEM_PIECE))
             continue;
         struct item_piece_id found = item_piece_id(it);
@@ -84,10 +85,20 @@ piece_payload(struct store_thread *t, uint64_t serial, uint32_t number)
     struct item_piece_id id = {.serial = serial, .number = number};
     uint64_t hash = item_piece_hash(id, s->seed);
     struct item *it = NULL;
-    struct index_hold h = index_lock(&s->index, hash);
-    slot_word *w = find_piece(t, &h, hash, id, &it);
+    struct index_hold h;
+    slot_word *w = NULL;
+    bool same = false;
+    for (unsigned round = 0; round < LOOK_ROUNDS && !same; round++)
+        if (index_look(&s->index, hash, &h)) {
+            w = find_piece(t, &h, hash, id, &it);
+            same = index_same(&s->index, &h);
+        }
+    if (!same) {
+        h = index_lock(&s->index, hash);
+        w = find_piece(t, &h, hash, id, &it);
+        index_unlock(&s->index, &h, false);
+    }
     bool live = w && item_state(t, it, location_of(s, it)) == ITEM_LIVE;
-    index_unlock(&s->index, &h, false);
     return live ? item_value(it) + PIECE_ID_BYTES : NULL;
 }
 
@@ -125,7 +136,7 @@ large_unlink_piece(struct store_thread *t, uint64_t serial, uint32_t number)
     struct index_hold h = index_lock(&s->index, hash);
     slot_word *w = find_piece(t, &h, hash, id, &it);
     if (w)
-        link_remove(t, w, it, CAUSE_DELETED);
+        link_remove(t, &h, w, it, CAUSE_DELETED);
     index_unlock(&s->index, &h, w != NULL);
     link_settle(t, w ? -1 : 0);
     return w != NULL;
@@ -340,7 +351,7 @@ finish_piece(struct store_thread *t, struct store_upload *u, uint32_t payload)
     uint64_t hash = item_piece_hash(id, s->seed);
     link_ready(t);
     struct index_hold h = index_lock(&s->index, hash);
-    int added = link_item(t, &h, hash, it, NULL);
+    int added = link_item(t, &h, hash, it, NULL, 0);
     index_unlock(&s->index, &h, true);
     link_settle(t, added);
     u->fill += item_bytes(it);
@@ -371,7 +382,7 @@ store_upload_abort(struct store_thread *t, struct store_upload *u)
         s->pool.segs[u->last].filled = u->fill;
     for (uint32_t seg = u->first, next; seg; seg = next) {
         next = s->pool.segs[seg].next;
-        atomic_store_explicit(&s->pool.segs[seg].flush_epoch, 0, memory_order_relaxed);
+        atomic_store_explicit(&s->pool.flush_epochs[seg], 0, memory_order_relaxed);
         segment_discard(&s->pool, seg, s->pool.segs[seg].filled);
     }
     link_hope(s);
@@ -397,8 +408,8 @@ copy_out(struct store_thread *t, uint32_t seg, uint32_t filled)
         struct index_hold h = index_lock(&s->index, hash);
         slot_word *w = index_find(&s->index, &h, hash, location_of(s, it));
         if (w) {
-            link_remove(t, w, it, CAUSE_REPLACED);
-            link_item(t, &h, hash, to, w);
+            link_gone(t, it, CAUSE_REPLACED);
+            link_item(t, &h, hash, to, w, 0);
         }
         index_unlock(&s->index, &h, w != NULL);
         if (w)
@@ -436,7 +447,7 @@ large_stamp(struct store *s, struct store_upload *u)
 {
     uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
     for (uint32_t seg = u->first; seg; seg = s->pool.segs[seg].next)
-        atomic_store_explicit(&s->pool.segs[seg].flush_epoch, flush_epoch, memory_order_relaxed);
+        atomic_store_explicit(&s->pool.flush_epochs[seg], flush_epoch, memory_order_relaxed);
 }
 
 void

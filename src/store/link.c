@@ -12,23 +12,16 @@ static const enum store_counter cause_counter[] = {
     [CAUSE_FLUSHED] = COUNT_FLUSHED,
 };
 
-static bool
-item_has_key(const struct item *it, struct slice key)
-{
-    return item_key_bytes(it) == key.len && !(item_kind(it) & ITEM_PIECE) &&
-           memcmp(item_key(it), key.at, key.len) == 0;
-}
-
 slot_word *
 link_find(struct store_thread *t, const struct index_hold *h, struct store_key key,
           struct item **out_item)
 {
     struct store *s = t->store;
     struct index_cursor c = {0};
-    for (slot_word *w; (w = index_next(&s->index, h, key.hash, &c)) != NULL;) {
-        uint64_t slot = atomic_load_explicit(w, memory_order_relaxed);
+    uint64_t slot;
+    for (slot_word *w; (w = index_next(&s->index, h, key.hash, &c, &slot)) != NULL;) {
         struct item *it = item_at(s, slot_location(slot));
-        if (item_has_key(it, key.text)) {
+        if (link_has_key(it, key.text)) {
             *out_item = it;
             return w;
         }
@@ -37,7 +30,7 @@ link_find(struct store_thread *t, const struct index_hold *h, struct store_key k
 }
 
 slot_word *
-link_find_live(struct store_thread *t, const struct index_hold *h, struct store_key key,
+link_find_live(struct store_thread *t, struct index_hold *h, struct store_key key,
                struct item **out_item, enum store_gone *out_gone, int *slots_delta)
 {
     struct item *it;
@@ -51,7 +44,7 @@ link_find_live(struct store_thread *t, const struct index_hold *h, struct store_
         return w;
     }
     *out_gone = state == ITEM_EXPIRED ? STORE_GONE_EXPIRED : STORE_GONE_FLUSHED;
-    link_remove(t, w, it, cause_of(state));
+    link_remove(t, h, w, it, cause_of(state));
     --*slots_delta;
     return NULL;
 }
@@ -107,7 +100,7 @@ link_room(struct store_thread *t, uint32_t bytes, enum store_outcome *out_why)
     uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
     if (t->active &&
         (t->active_fill + bytes > s->pool.seg_bytes ||
-         atomic_load_explicit(&s->pool.segs[t->active].flush_epoch, memory_order_relaxed) !=
+         atomic_load_explicit(&s->pool.flush_epochs[t->active], memory_order_relaxed) !=
              flush_epoch))
         seal_active(t);
     if (!t->active) {
@@ -129,50 +122,38 @@ link_room_used(struct store_thread *t, uint32_t bytes)
 
 /* ---- linking ----------------------------------------------------------------------------- */
 
-/* The entry of a full bucket that is dead anyway or was read longest ago goes: a group never grows
- * without bound, not even under keys made to collide. */
+/* A group never grows without bound, not even under keys made to collide: what is used least goes. */
 static slot_word *
-evict_crowded(struct store_thread *t, slot_word *bucket)
+evict_crowded(struct store_thread *t, struct index_hold *h, uint64_t hash)
 {
     struct store *s = t->store;
-    slot_word *oldest = &bucket[0];
-    uint32_t oldest_access = UINT32_MAX;
-    enum item_state oldest_state = ITEM_LIVE;
-    for (unsigned i = 0; i < INDEX_SLOTS && oldest_state == ITEM_LIVE; i++) {
-        uint64_t location = slot_location(atomic_load_explicit(&bucket[i], memory_order_relaxed));
-        struct item *it = item_at(s, location);
-        enum item_state state = item_state(t, it, location);
-        if (state != ITEM_LIVE || (it->access & ITEM_ACCESS_MASK) < oldest_access) {
-            oldest_access = it->access & ITEM_ACCESS_MASK;
-            oldest_state = state;
-            oldest = &bucket[i];
-        }
-    }
-    struct item *it =
-        item_at(s, slot_location(atomic_load_explicit(oldest, memory_order_relaxed)));
-    if (oldest_state == ITEM_LIVE && !(item_kind(it) & ITEM_PIECE))
+    slot_word *slot = index_crowded(&s->index, h, hash);
+    uint64_t location = slot_location(atomic_load_explicit(slot, memory_order_relaxed));
+    struct item *it = item_at(s, location);
+    enum item_state state = item_state(t, it, location);
+    if (state == ITEM_LIVE && !(item_kind(it) & ITEM_PIECE))
         count(t, COUNT_INDEX_EVICTED);
-    link_remove(t, oldest, it, oldest_state == ITEM_LIVE ? CAUSE_EVICTED : cause_of(oldest_state));
-    return oldest;
+    link_gone(t, it, state == ITEM_LIVE ? CAUSE_EVICTED : cause_of(state));
+    return slot;
 }
 
 bool
 link_item(struct store_thread *t, struct index_hold *h, uint64_t hash, struct item *it,
-          slot_word *slot)
+          slot_word *slot, unsigned frequency)
 {
     struct store *s = t->store;
     uint64_t location = location_of(s, it);
     bool added = false;
     if (!slot) {
-        slot_word *crowd = NULL;
-        slot = index_place(&s->index, h, hash, &t->local, &crowd);
+        slot = index_place(&s->index, h, hash, &t->local);
         added = slot != NULL;
         if (!slot)
-            slot = evict_crowded(t, crowd);
+            slot = evict_crowded(t, h, hash);
     }
     atomic_fetch_add_explicit(&s->pool.segs[segment_of(s, location)].live, live_share(it),
                               memory_order_relaxed);
-    atomic_store_explicit(slot, slot_make(location, hash, item_kind(it)), memory_order_release);
+    atomic_store_explicit(slot, slot_make(location, hash, item_kind(it), frequency),
+                          memory_order_release);
     return added;
 }
 
@@ -192,19 +173,18 @@ doom_pieces(struct store_thread *t, struct item *it)
 }
 
 void
-link_remove(struct store_thread *t, slot_word *slot, struct item *it, enum cause cause)
+link_gone(struct store_thread *t, struct item *it, enum cause cause)
 {
     struct store *s = t->store;
     uint32_t seg = segment_of(s, location_of(s, it));
     uint64_t share = live_share(it);
-    atomic_store_explicit(slot, 0, memory_order_release);
     if (atomic_fetch_sub_explicit(&s->pool.segs[seg].live, share, memory_order_relaxed) == share)
         t->emptied = seg;
     link_hope(s);
     if (item_kind(it) & ITEM_PIECE)
         return;
     count(t, cause_counter[cause]);
-    if (!(it->access >> 24 & MARK_FETCHED)) {
+    if (!(item_access(it) >> 24 & MARK_FETCHED)) {
         if (cause == CAUSE_EVICTED)
             count(t, COUNT_EVICTED_UNFETCHED);
         else if (cause == CAUSE_EXPIRED)
@@ -212,6 +192,14 @@ link_remove(struct store_thread *t, slot_word *slot, struct item *it, enum cause
     }
     if (item_kind(it) & ITEM_PIECES)
         doom_pieces(t, it);
+}
+
+void
+link_remove(struct store_thread *t, struct index_hold *h, slot_word *slot, struct item *it,
+            enum cause cause)
+{
+    link_gone(t, it, cause);
+    index_remove(&t->store->index, h, slot, &t->local);
 }
 
 bool
@@ -226,7 +214,8 @@ link_settle(struct store_thread *t, int slots_delta)
 {
     struct store *s = t->store;
     if (slots_delta)
-        index_counted(&s->index, &t->local, slots_delta, link_hash_of, s);
+        index_counted(&s->index, &t->local, slots_delta, link_hasher(s));
+    index_local_fill(&s->index, &t->local);
     if (UNLIKELY(t->emptied)) {
         segment_emptied(&s->pool, t->emptied);
         t->emptied = 0;
@@ -251,11 +240,17 @@ link_settle(struct store_thread *t, int slots_delta)
     t->doomed = NULL;
 }
 
-uint64_t
-link_hash_of(void *store, uint64_t location)
+static uint64_t
+hash_of(void *store, uint64_t location)
 {
     struct store *s = store;
     return item_hash(item_at(s, location), s->seed);
+}
+
+struct index_hasher
+link_hasher(struct store *s)
+{
+    return (struct index_hasher){hash_of, s};
 }
 
 /*

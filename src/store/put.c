@@ -2,8 +2,8 @@
  * put.c -- storing, deleting, counting: everything that changes an entry by its key.
  *
  * A new entry is written at the end of the thread's active segment and then linked under the lock
- * of its group.  Up to STORE_SMALL_BYTES_MAX bytes the writing itself happens under the lock: then
- * an entry of equal shape is simply overwritten where it lies, and nothing is appended at all.
+ * of its group.  Where a small one of equal shape lies there already, it is overwritten word by word
+ * instead, and the room in the active segment is used for the next.
  */
 #include "inner.h"
 
@@ -79,6 +79,29 @@ fits_in_place(const struct put_job *job, const struct item *old)
            !(job->kind & ITEM_PIECES) && item_bytes(old) == job->bytes;
 }
 
+/* Group held. */
+static void
+overwrite(struct store_thread *t, slot_word *slot, struct item *old, const struct item *it,
+          uint32_t bytes)
+{
+    words_write(old, it, bytes);
+    slot_hit(slot, atomic_load_explicit(slot, memory_order_relaxed));
+    count(t, COUNT_REPLACED);
+}
+
+/* Group held.  Returns how many slots were added. */
+static int
+replace(struct store_thread *t, struct index_hold *h, uint64_t hash, slot_word *slot,
+        struct item *old, struct item *it)
+{
+    unsigned frequency = 0;
+    if (slot) {
+        frequency = frequency_after(atomic_load_explicit(slot, memory_order_relaxed));
+        link_gone(t, old, CAUSE_REPLACED);
+    }
+    return link_item(t, h, hash, it, slot, frequency);
+}
+
 enum store_outcome
 put_run(struct store_thread *t, struct put_job *job, uint64_t *out_cas)
 {
@@ -90,9 +113,7 @@ put_run(struct store_thread *t, struct put_job *job, uint64_t *out_cas)
     struct item *it = (struct item *)(void *)link_room(t, job->bytes, &why);
     if (!it)
         return why;
-    bool small = job->bytes <= STORE_SMALL_BYTES_MAX;
-    if (!small)
-        fill_item(it, job, t->now);
+    fill_item(it, job, t->now);
     if (!link_ready(t))
         return link_no_segment(t);
 
@@ -102,31 +123,22 @@ put_run(struct store_thread *t, struct put_job *job, uint64_t *out_cas)
     struct index_hold h = index_lock(ix, key.hash);
     slot_word *slot = link_find_live(t, &h, key, &old, &gone, &slots_delta);
     enum store_outcome outcome = check_condition(t, job, &h, slot ? old : NULL);
-    bool appended = false;
+    bool in_place = slot && fits_in_place(job, old);
     if (outcome == STORE_OK) {
         uint64_t cas = ITEM_CAS & job->kind ? link_cas_next(t, slot ? item_cas(old) : 0) : 0;
-        uint32_t old_expiry = slot ? old->expiry : 0;
-        bool in_place = slot && fits_in_place(job, old);
-        struct item *to = in_place ? old : it;
-        if (small)
-            fill_item(to, job, t->now);
         if (job->same.location)
-            to->expiry = old_expiry;
-        item_set_cas(to, cas);
-        if (in_place) {
-            count(t, COUNT_REPLACED);
-        } else {
-            if (slot)
-                link_remove(t, slot, old, CAUSE_REPLACED);
-            slots_delta += link_item(t, &h, key.hash, to, slot);
-            appended = true;
-        }
+            it->expiry = item_expiry(old);
+        item_set_cas(it, cas);
+        if (in_place)
+            overwrite(t, slot, old, it, job->bytes);
+        else
+            slots_delta += replace(t, &h, key.hash, slot, old, it);
         count(t, COUNT_STORED);
         if (out_cas)
             *out_cas = cas;
     }
     index_unlock(ix, &h, outcome == STORE_OK || slots_delta != 0);
-    if (appended)
+    if (outcome == STORE_OK && !in_place)
         link_room_used(t, job->bytes);
     link_settle(t, slots_delta);
     return outcome;
@@ -179,7 +191,7 @@ store_delete(struct store_thread *t, struct store_key key)
     struct index_hold h = index_lock(ix, key.hash);
     slot_word *slot = link_find_live(t, &h, key, &it, &gone, &slots_delta);
     if (slot) {
-        link_remove(t, slot, it, CAUSE_DELETED);
+        link_remove(t, &h, slot, it, CAUSE_DELETED);
         slots_delta--;
     }
     index_unlock(ix, &h, slots_delta != 0);
@@ -197,7 +209,7 @@ store_drop_broken(struct store_thread *t, struct store_key key, uint64_t serial)
     slot_word *slot = link_find(t, &h, key, &it);
     if (slot && item_kind(it) & ITEM_PIECES && item_pieces(it).serial == serial) {
         enum item_state state = item_state(t, it, location_of(t->store, it));
-        link_remove(t, slot, it, state == ITEM_LIVE ? CAUSE_EVICTED : cause_of(state));
+        link_remove(t, &h, slot, it, state == ITEM_LIVE ? CAUSE_EVICTED : cause_of(state));
         slots_delta--;
     }
     index_unlock(ix, &h, slots_delta != 0);
@@ -247,20 +259,23 @@ store_arith(struct store_thread *t, struct store_key key, bool decrement, uint64
         link_settle(t, slots_delta);
         return STORE_MISS;
     }
+    struct item *seen = view_snapshot(t, it);
     uint64_t number;
-    uint32_t bytes = item_value_bytes(it);
-    if (item_kind(it) & ITEM_PIECES ||
-        !num_scan_u64((struct slice){item_value(it), bytes}, &number)) {
+    uint32_t bytes = item_value_bytes(seen);
+    if (item_kind(seen) & ITEM_PIECES ||
+        !num_scan_u64((struct slice){item_value(seen), bytes}, &number)) {
         index_unlock(ix, &h, false);
         return STORE_NON_NUMERIC;
     }
     number = arith_result(number, decrement, delta);
     char text[NUM_U64_CHARS_MAX];
     size_t text_len = num_put_u64(text, number);
-    if (text_len <= bytes && item_is_small(it)) {
-        memcpy(item_value(it), text, text_len);
-        memset(item_value(it) + text_len, ' ', bytes - text_len);
-        item_set_cas(it, link_cas_next(t, item_cas(it)));
+    if (text_len <= bytes && seen != it) {
+        memcpy(item_value(seen), text, text_len);
+        memset(item_value(seen) + text_len, ' ', bytes - text_len);
+        item_set_cas(seen, link_cas_next(t, item_cas(seen)));
+        words_write(it, seen, item_bytes(seen));
+        slot_hit(slot, atomic_load_explicit(slot, memory_order_relaxed));
         index_unlock(ix, &h, true);
         *out_number = number;
         return STORE_OK;

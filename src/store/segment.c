@@ -88,6 +88,14 @@ pop(struct segment_pool *p, struct segment_list *list)
     return seg;
 }
 
+static void
+release_regions(struct segment_pool *p)
+{
+    region_release(&p->memory);
+    region_release(&p->table);
+    region_release(&p->epoch_table);
+}
+
 int
 segment_pool_init(struct segment_pool *p, size_t seg_bytes, size_t reserve_bytes, bool huge,
                   uint32_t keep, struct budget *budget, struct epoch *epoch)
@@ -104,25 +112,24 @@ segment_pool_init(struct segment_pool *p, size_t seg_bytes, size_t reserve_bytes
     int e = region_reserve(&p->memory, (size_t)p->count_max * seg_bytes, huge);
     if (e == 0)
         e = region_reserve(&p->table, p->count_max * sizeof(struct segment), false);
+    if (e == 0)
+        e = region_reserve(&p->epoch_table, p->count_max * sizeof(uint32_t), false);
+    if (e == 0)
+        e = -pthread_mutex_init(&p->lock, NULL);
     if (e != 0) {
-        region_release(&p->memory);
+        release_regions(p);
         return e;
     }
     p->segs = (struct segment *)(void *)p->table.base;
-    e = pthread_mutex_init(&p->lock, NULL);
-    if (e != 0) {
-        region_release(&p->memory);
-        region_release(&p->table);
-    }
-    return -e;
+    p->flush_epochs = (_Atomic uint32_t *)(void *)p->epoch_table.base;
+    return 0;
 }
 
 void
 segment_pool_fini(struct segment_pool *p)
 {
     pthread_mutex_destroy(&p->lock);
-    region_release(&p->memory);
-    region_release(&p->table);
+    release_regions(p);
 }
 
 /* Limbo -> free for those at its head whose grace period is over.  In order of retirement, so the
@@ -152,6 +159,7 @@ take_fresh_locked(struct segment_pool *p, uint32_t keep)
         return seg;
     seg = p->fresh;
     if (region_use(&p->table, (seg + 1) * sizeof(struct segment)) != 0 ||
+        region_use(&p->epoch_table, (seg + 1) * sizeof(uint32_t)) != 0 ||
         region_use(&p->memory, (size_t)(seg + 1) * p->seg_bytes) != 0) {
         budget_give(p->budget, p->seg_bytes);
         return 0;
@@ -178,7 +186,7 @@ segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch
         segment_move(p, seg, as);
         p->segs[seg].filled = 0;
         CHECK(atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed) == 0);
-        atomic_store_explicit(&p->segs[seg].flush_epoch, flush_epoch, memory_order_relaxed);
+        atomic_store_explicit(&p->flush_epochs[seg], flush_epoch, memory_order_relaxed);
     }
     pthread_mutex_unlock(&p->lock);
     return seg;
@@ -259,11 +267,11 @@ segment_pick_oldest(struct segment_pool *p)
 }
 
 static uint32_t
-live_bytes(const struct segment *s, uint32_t flush_epoch)
+live_bytes(const struct segment_pool *p, uint32_t seg, uint32_t flush_epoch)
 {
-    if (atomic_load_explicit(&s->flush_epoch, memory_order_relaxed) != flush_epoch)
+    if (atomic_load_explicit(&p->flush_epochs[seg], memory_order_relaxed) != flush_epoch)
         return 0;
-    return (uint32_t)atomic_load_explicit(&s->live, memory_order_relaxed);
+    return (uint32_t)atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed);
 }
 
 uint32_t
@@ -277,7 +285,7 @@ segment_pick_emptiest(struct segment_pool *p, uint32_t *scan, uint32_t flush_epo
         *scan = *scan + 1 < p->fresh ? *scan + 1 : 1;
         if (p->segs[*scan].state != SEGMENT_SEALED)
             continue;
-        uint32_t live = live_bytes(&p->segs[*scan], flush_epoch);
+        uint32_t live = live_bytes(p, *scan, flush_epoch);
         if (live <= live_bytes_max) {
             live_bytes_max = live;
             best = *scan;

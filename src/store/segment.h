@@ -43,7 +43,6 @@ struct segment {
     uint32_t prev;
     uint32_t state;                    /* enum segment_state */
     uint32_t filled;                   /* bytes, written by its owner, read after sealing */
-    _Atomic uint32_t flush_epoch;      /* items are older than the flush that made it outdated */
     _Atomic uint64_t live;             /* linked: entries << 32 | their bytes (pieces: bytes only) */
     uint64_t retired;                  /* LIMBO: free when this epoch has passed */
 };
@@ -58,6 +57,9 @@ struct segment_pool {
     unsigned seg_shift;
     struct region memory, table;       /* segments; struct segment of each */
     struct segment *segs;
+    struct region epoch_table;
+    _Atomic uint32_t *flush_epochs;    /* of each segment, beside the table: readers look at these
+                                          only, and nobody writes them but on opening */
     struct budget *budget;
     struct epoch *epoch;
 

@@ -79,7 +79,7 @@ reserve_memory(struct store *s)
         e = segment_pool_init(&s->pool, seg_bytes, reserve, c->huge_pages,
                               c->evict ? 0 : COPIER_SEGMENTS, &s->budget, &s->epoch);
         if (e == 0) {
-            e = index_init(&s->index, reserve / item_bytes_min, &s->budget);
+            e = index_init(&s->index, reserve / item_bytes_min, c->huge_pages, &s->budget);
             if (e == 0)
                 return 0;
             segment_pool_fini(&s->pool);
@@ -306,7 +306,7 @@ read_segments(struct store *s, struct store_stats *out)
     pthread_mutex_lock(&p->lock);
     for (uint32_t seg = 1; seg < p->fresh; seg++) {
         uint64_t live = atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed);
-        if (atomic_load_explicit(&p->segs[seg].flush_epoch, memory_order_relaxed) == flush_epoch) {
+        if (atomic_load_explicit(&p->flush_epochs[seg], memory_order_relaxed) == flush_epoch) {
             out->items_present += live >> 32;
             out->bytes_present += (uint32_t)live;
         } else {
@@ -348,5 +348,5 @@ store_stats_read(struct store *s, struct store_stats *out)
     out->index_groups = atomic_load(&s->index.group_count);
     int64_t slots = atomic_load(&s->index.slot_count);
     out->index_slots_used = slots > 0 ? (uint64_t)slots : 0;
-    out->index_lines_used = atomic_load(&s->index.lines_used);
+    out->index_lines_used = atomic_load(&s->index.lines.used);
 }

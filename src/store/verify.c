@@ -6,7 +6,7 @@
  *   V3  no location is found twice (its segment's sum would not fit), no key twice
  *   V4  stored = present + replaced + deleted + expired + evicted + flushed
  *   V5  segments by state are all there are; what is in use is charged to the budget
- *   and I1 to I4 of index.h
+ *   and I1 to I5 of index.h
  */
 #include "inner.h"
 
@@ -76,8 +76,9 @@ verify_unique(struct store *s, uint64_t slot)
     struct index_hold h = index_lock(&s->index, hash);
     struct index_cursor c = {0};
     unsigned found = 0;
-    for (slot_word *w; (w = index_next(&s->index, &h, hash, &c)) != NULL;)
-        found += same_entry(it, item_at(s, slot_location(atomic_load(w))));
+    uint64_t other;
+    while (index_next(&s->index, &h, hash, &c, &other))
+        found += same_entry(it, item_at(s, slot_location(other)));
     index_unlock(&s->index, &h, false);
     return found == 1 ? NULL : "V3: a key is in the index twice";
 }
