@@ -1,5 +1,6 @@
 /*
- * history.h -- what several threads did to a few keys of a store, and whether a cache may answer so.
+ * history.h -- what several threads did to a few keys of a store, and whether a cache may answer
+ * so.
  *
  * history_run() lets threads loose on a store and records each operation with a tick before it and
  * one after it.  The checkers look at the record afterwards, one key at a time:
@@ -75,7 +76,7 @@ struct history_event {
     uint8_t key;
     uint8_t thread;                    /* one operation at a time; or HISTORY_DUE */
     bool broken;                       /* get: parts of the value were gone already */
-    bool expired;                      /* get: missed for that; another thread's clock may be older */
+    bool expired;                      /* get: missed for that; not so for an older section */
 };
 
 struct history {

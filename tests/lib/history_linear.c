@@ -1,16 +1,17 @@
 /*
- * history_linear.c -- is there an order of the operations in which one entry would have answered so?
+ * history_linear.c -- is there an order of the operations in which one entry would have answered
+ * so?
  *
  * Wing and Gong (1993) with the just-in-time order of Lowe ("Testing for linearizability", 2017):
  * the ticks are walked in order, with the set of all configurations that are possible so far.  A
  * configuration is the entry, and which of the operations under way have had their moment already.
- * An operation gets its moment only when it ends, or when another one needs it to have had it; equal
- * configurations are kept once.  So the length of a history costs nothing but time, and no cut at
- * quiet points is needed.
+ * An operation gets its moment only when it ends, or when another one needs it to have had it;
+ * equal configurations are kept once.  So the length of a history costs nothing but time, and no
+ * cut at quiet points is needed.
  *
- * The entry: absent, or a value with flags, expiry and CAS number.  Loss: before any moment a present
- * entry may become absent.  A CAS number that no operation was told (after incr) is known to be above
- * the last one, and is fixed by the first that sees it.
+ * The entry: absent, or a value with flags, expiry and CAS number.  Loss: before any moment a
+ * present entry may become absent.  A CAS number that no operation was told (after incr) is known
+ * to be above the last one, and is fixed by the first that sees it.
  */
 #include "history.h"
 
@@ -53,7 +54,7 @@ struct checker {
     bool gave_up;
 };
 
-/* ---- one moment ------------------------------------------------------------------------------- */
+/* ---- one moment ------------------------------------------------------------------------------ */
 
 static struct history_content
 content_in(const struct entry *e)
@@ -198,7 +199,7 @@ moment(const struct history *h, const struct history_event *op, struct entry *e)
     return false;
 }
 
-/* ---- sets of configurations ------------------------------------------------------------------- */
+/* ---- sets of configurations ------------------------------------------------------------------ */
 
 static uint32_t
 config_hash(const struct config *c)
@@ -251,7 +252,7 @@ set_add(struct config_set *set, const struct config *c)
     return true;
 }
 
-/* ---- the walk --------------------------------------------------------------------------------- */
+/* ---- the walk -------------------------------------------------------------------------------- */
 
 /* The configurations after slot `s` has had its moment in this one. */
 static void

@@ -21,12 +21,12 @@
 #endif
 #endif
 #ifndef MAY_DISTURB
-#define MAY_DISTURB true               /* ThreadSanitizer holds signals back: they would disturb nobody */
+#define MAY_DISTURB true               /* ThreadSanitizer holds signals back */
 #endif
 
 #define CLOCK_START 1000u
 
-/* ---- plans -------------------------------------------------------------------------------------- */
+/* ---- plans ----------------------------------------------------------------------------------- */
 
 struct history_plan
 history_plan_random(uint64_t seed)
@@ -42,7 +42,7 @@ history_plan_random(uint64_t seed)
     struct history_plan p = {.seed = seed, .memory_bytes = 8 * MIB};
     p.threads = 2 + (unsigned)(kit_random(&r) % (HISTORY_THREADS_MAX - 1));
     p.keys = key_counts[kit_random(&r) % 7];
-    p.steps = KIT_SANITIZED ? 1200 : 6000;
+    p.steps = KIT_SANITIZED ? 1000 : 3000;
     p.cas = kit_random(&r) % 8 != 0;
     p.lossy = kit_random(&r) % 4 != 0;
     p.one_cpu = kit_random(&r) % 3 == 0;
@@ -73,7 +73,7 @@ history_plan_print(const struct history_plan *p, char *text, size_t size)
              p->delete_percent, p->flush_per_1000, p->yield_percent);
 }
 
-/* ---- surroundings ------------------------------------------------------------------------------- */
+/* ---- surroundings ---------------------------------------------------------------------------- */
 
 static uint32_t
 run_clock(void *ctx)
@@ -150,7 +150,7 @@ let_loose(struct run *run)
     CHECK(sched_setaffinity(0, sizeof before, &before) == 0);
 }
 
-/* ---- a run -------------------------------------------------------------------------------------- */
+/* ---- a run ----------------------------------------------------------------------------------- */
 
 static const char *
 whole(struct run *run)

@@ -49,7 +49,7 @@ wrong(struct rules *r, const char *what, const struct history_event *a,
     return false;
 }
 
-/* ---- what an operation is ---------------------------------------------------------------------- */
+/* ---- what an operation is -------------------------------------------------------------------- */
 
 static bool
 writes_version(const struct history_event *e)
@@ -101,7 +101,7 @@ ends_what_was(const struct history *h, const struct history_event *e)
     return e->outcome == STORE_OK && e->verb != HISTORY_GET && e->verb != HISTORY_GAT;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static uint64_t
 identity(const struct history *h, const struct history_event *e)
@@ -221,7 +221,7 @@ gather_known(struct rules *r)
     qsort(r->known, r->known_count, sizeof *r->known, by_ended);
 }
 
-/* ---- rules ------------------------------------------------------------------------------------- */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 static bool
 versions_are_unique(struct rules *r)
@@ -302,7 +302,7 @@ history_rules(const struct history *h, unsigned key, struct history_verdict *out
     return fine;
 }
 
-/* ---- CAS numbers over several lives ------------------------------------------------------------- */
+/* ---- CAS numbers over several lives ---------------------------------------------------------- */
 
 bool
 history_cas_grows(const struct history *h, unsigned key, struct history_verdict *out)

@@ -16,7 +16,7 @@
 #define CLOCK_START 1000u
 #define FAR 1000000u                   /* seconds: an expiry that is never reached */
 
-/* ---- sections ----------------------------------------------------------------------------------- */
+/* ---- sections -------------------------------------------------------------------------------- */
 
 static void
 say_wrong(struct worker *w, const char *what)
@@ -69,7 +69,7 @@ wait_for_room(void *ctx)
     enter(w);
 }
 
-/* ---- values ------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static size_t
 random_len(struct worker *w, enum history_size size)
@@ -135,7 +135,7 @@ random_expiry(struct worker *w)
     return store_now(w->t) + (uint32_t)(r >> 8) % 4;
 }
 
-/* ---- operations --------------------------------------------------------------------------------- */
+/* ---- operations ------------------------------------------------------------------------------ */
 
 static struct history_event *
 begin(struct worker *w, enum history_verb verb, unsigned key)
@@ -310,7 +310,7 @@ do_filler(struct worker *w)
     kit_put(w->run->store, w->t, &put, NULL, &wait);
 }
 
-/* ---- a thread ----------------------------------------------------------------------------------- */
+/* ---- a thread -------------------------------------------------------------------------------- */
 
 static enum history_verb
 random_verb(struct worker *w)

@@ -23,7 +23,7 @@ struct record_head {
 };
 _Static_assert(sizeof(struct record_head) == HISTORY_RECORD_BYTES_MIN, "no holes");
 
-/* ---- hash ------------------------------------------------------------------------------------- */
+/* ---- hash ------------------------------------------------------------------------------------ */
 
 static uint64_t
 reduce(unsigned __int128 x)
@@ -104,7 +104,7 @@ history_content_join(const struct history_content *a, const struct history_conte
     return c;
 }
 
-/* ---- records ---------------------------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 static uint64_t
 mix(uint64_t x)

@@ -3,6 +3,7 @@
  */
 #include "store_kit.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 
-#define TRIES_MAX 10000000u            /* of one operation: far beyond what any wait takes */
+#define TRIES_MAX 1000000u            /* of one operation: far beyond what any wait takes */
 #define ARRIVAL_BYTES 5000u            /* an upload arrives in bits */
 
 uint64_t
@@ -55,10 +56,14 @@ kit_give_time(struct store_thread *t)
 static void
 wait_once(struct store_thread *t, const struct kit_wait *wait)
 {
-    if (wait)
+    if (wait) {
         wait->wait(wait->ctx);
-    else
-        kit_give_time(t);
+        return;
+    }
+    store_leave(t);
+    store_maintain(t, STORE_MAINTAIN_BUDGET);
+    sched_yield();                     /* with more threads than CPUs those inside must get on */
+    store_enter(t);
 }
 
 /* Fills what is open; aborts it where there will be no room. */

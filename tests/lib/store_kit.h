@@ -64,7 +64,7 @@ struct kit_wait {
 
 void kit_give_time(struct store_thread *t);
 
-/* store_put() until it is not AGAIN, by upload where the value is long.  wait: NULL for the default. */
+/* store_put() until it is not AGAIN, by upload where the value is long.  wait: NULL: the default. */
 enum store_outcome kit_put(const struct store *s, struct store_thread *t, struct store_put *put,
                            uint64_t *out_cas, const struct kit_wait *wait);
 enum store_outcome kit_arith(struct store_thread *t, struct store_key key, bool decrement,

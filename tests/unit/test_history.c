@@ -2,13 +2,13 @@
  * test_history.c -- what several threads do to a few keys at once must be what one entry could have
  * answered, one operation after the other.
  *
- * Goal: a cache may lose an entry at any moment, but it never returns a stale, mixed or wrong one, and
- * where nothing can be lost, nothing is: one add of many wins, no incr and no append is lost.
+ * Goal: a cache may lose an entry at any moment, but it never returns a stale, mixed or wrong one,
+ * and where nothing can be lost, nothing is: one add of many wins, no incr and no append is lost.
  *
- * Method: random histories of all operations, recorded and checked afterwards (tests/lib/history.h),
- * and races of one kind whose end is known.  The seed is printed with what went wrong; LARDER_SEED
- * begins with that history, HISTORY_SECONDS says how long new ones are made.  Threads do not run the
- * same twice: a seed repeats what is tried, not always what happens.
+ * Method: random histories of all operations, recorded and checked afterwards
+ * (tests/lib/history.h), and races of one kind whose end is known.  The seed is printed with what
+ * went wrong; LARDER_SEED begins with that history, HISTORY_SECONDS says how long new ones are
+ * made.  Threads do not run the same twice: a seed repeats what is tried, not always what happens.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -44,7 +44,7 @@ seconds_to_run(void)
     return KIT_SANITIZED ? SECONDS_SANITIZED : SECONDS_DEFAULT;
 }
 
-/* ---- random histories --------------------------------------------------------------------------- */
+/* ---- random histories ------------------------------------------------------------------------ */
 
 struct tally {
     size_t histories, operations, gave_up, configs_most;
@@ -95,7 +95,7 @@ histories_are_linear(void **state)
     assert_true(tally.gave_up * 10 <= tally.histories);
 }
 
-/* ---- races whose end is known ------------------------------------------------------------------- */
+/* ---- races whose end is known ---------------------------------------------------------------- */
 
 #define RACERS 8u
 #define BATCH 64u
@@ -257,7 +257,7 @@ one_of_many_cas_wins(void **state)
     store_destroy(race.s);
 }
 
-/* ---- counting ----------------------------------------------------------------------------------- */
+/* ---- counting -------------------------------------------------------------------------------- */
 
 /* One grows digit by digit, one has room, one lies in an item that is never changed in place. */
 static void
@@ -317,7 +317,7 @@ no_incr_is_lost(void **state)
     store_destroy(race.s);
 }
 
-/* ---- joining ------------------------------------------------------------------------------------ */
+/* ---- joining --------------------------------------------------------------------------------- */
 
 static void
 set_empty(struct race *race, unsigned round)
