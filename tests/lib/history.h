@@ -115,6 +115,9 @@ void history_print(const struct history *h, unsigned key, uint64_t from, uint64_
 enum history_size { HISTORY_EMPTY, HISTORY_NUMBER, HISTORY_SMALL, HISTORY_MEDIUM, HISTORY_PIECES,
                     HISTORY_SIZES };
 
+enum history_focus { HISTORY_ANY, HISTORY_COUNTING, HISTORY_JOINING, HISTORY_COMPARING,
+                     HISTORY_COMING_AND_GOING, HISTORY_OVERWRITING, HISTORY_FOCUSES };
+
 struct history_plan {
     uint64_t seed;
     unsigned threads, keys, steps;     /* steps of each thread */
@@ -126,6 +129,7 @@ struct history_plan {
     bool time;                         /* expiry, delayed flush and a clock that jumps */
     unsigned filler_percent;           /* of the steps store something else, to evict */
     unsigned delete_percent;
+    unsigned focus;                    /* which operations are most of the steps; 0: none */
     unsigned flush_per_1000;
     unsigned yield_percent;
     unsigned sizes[HISTORY_SIZES];     /* weights */

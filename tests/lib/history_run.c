@@ -321,6 +321,16 @@ random_verb(struct worker *w)
         HISTORY_REPLACE, HISTORY_APPEND, HISTORY_PREPEND, HISTORY_CAS, HISTORY_CAS, HISTORY_INCR,
         HISTORY_INCR, HISTORY_DECR,
     };
+    static const enum history_verb focused[HISTORY_FOCUSES][4] = {
+        [HISTORY_COUNTING] = {HISTORY_INCR, HISTORY_INCR, HISTORY_DECR, HISTORY_GET},
+        [HISTORY_JOINING] = {HISTORY_APPEND, HISTORY_PREPEND, HISTORY_GET, HISTORY_SET},
+        [HISTORY_COMPARING] = {HISTORY_CAS, HISTORY_CAS, HISTORY_GET, HISTORY_INCR},
+        [HISTORY_COMING_AND_GOING] = {HISTORY_ADD, HISTORY_DELETE, HISTORY_GET, HISTORY_REPLACE},
+        [HISTORY_OVERWRITING] = {HISTORY_SET, HISTORY_GET, HISTORY_GET, HISTORY_GAT},
+    };
+    uint64_t r = kit_random(&w->random);
+    if (w->run->plan->focus && r % 8)
+        return focused[w->run->plan->focus][r >> 8 & 3];
     if (kit_random(&w->random) % 100 < w->run->plan->delete_percent)
         return HISTORY_DELETE;
     return verbs[kit_random(&w->random) % (sizeof verbs / sizeof verbs[0])];

@@ -257,6 +257,57 @@ one_of_many_cas_wins(void **state)
     store_destroy(race.s);
 }
 
+/* ---- own keys -------------------------------------------------------------------------------- */
+
+static bool
+own_is(struct racer *r, struct store_key key, uint64_t stamp)
+{
+    struct store_view v;
+    uint64_t seen = 0;
+    if (store_get(r->t, key, NULL, &v) == STORE_OK && v.value)
+        memcpy(&seen, v.value, sizeof seen);
+    return seen == stamp;
+}
+
+/* Stored, overwritten, deleted, looked at after each: how often this goes by is what counts. */
+static void
+own_keys(struct racer *r, unsigned round)
+{
+    (void)round;
+    for (unsigned i = 0; i < COUNTS * 4; i++) {
+        char text[KIT_KEY_CHARS], value[600] = "";
+        struct store_key key = kit_key(r->race->s, text, r->number * 8 + i % 8);
+        uint64_t stamps[2] = {(uint64_t)i * 2 + 1, (uint64_t)i * 2 + 2};
+        size_t lens[2] = {8 + i % 100, i % 16 ? 24 : 600};
+        for (unsigned k = 0; k < 2; k++) {
+            memcpy(value, &stamps[k], sizeof stamps[k]);
+            struct store_put put = {.mode = STORE_SET, .key = key, .value = {value, lens[k]}};
+            CHECK(kit_put(r->race->s, r->t, &put, NULL, NULL) == STORE_OK);
+            r->sum[0] += !own_is(r, key, stamps[k]);
+        }
+        r->sum[1] += store_delete(r->t, key) != STORE_OK;
+        r->sum[2] += !own_is(r, key, 0);
+        if (i % 64 == 0)
+            kit_give_time(r->t);
+    }
+}
+
+static void
+a_thread_sees_its_own_changes(void **state)
+{
+    (void)state;
+    static struct race race;
+    race = (struct race){.run = own_keys, .rounds = 1};
+    race_start(&race);
+    race_join(&race);
+    for (unsigned k = 0; k < RACERS; k++) {
+        assert_int_equal(race.racers[k].sum[0], 0);    /* old values seen */
+        assert_int_equal(race.racers[k].sum[1], 0);    /* deletes that missed */
+        assert_int_equal(race.racers[k].sum[2], 0);    /* deleted values seen */
+    }
+    store_destroy(race.s);
+}
+
 /* ---- counting -------------------------------------------------------------------------------- */
 
 /* One grows digit by digit, one has room, one lies in an item that is never changed in place. */
@@ -409,6 +460,7 @@ main(void)
         cmocka_unit_test(histories_are_linear),
         cmocka_unit_test(one_of_many_adds_wins),
         cmocka_unit_test(one_of_many_cas_wins),
+        cmocka_unit_test(a_thread_sees_its_own_changes),
         cmocka_unit_test(no_incr_is_lost),
         cmocka_unit_test(no_append_is_lost),
     };
