@@ -5,6 +5,7 @@
 #   make test           install what is missing, build, run every test (ONLY=regex for some)
 #   make test-long      the same with the long versions of the client and stress tests
 #   make bench-quick    larder, Debian's memcached and the floor side by side
+#   make bench-store    the store alone, in reads of memory, with limits
 #   make bench-verify   replay of modelled traces where every wrong value is an error
 #   make fuzz           each fuzz target for FUZZ_SECONDS (60), from its corpus
 #   make install        PREFIX=/usr/local DESTDIR=
@@ -71,6 +72,10 @@ OVERRIDE_test_conn = $(CONN_RIG)
 OVERRIDE_fuzz_conn = $(CONN_RIG)
 LINK_test_conn = -Wl,--wrap=malloc,--wrap=realloc
 
+# A bench is compiled alone, unless it measures a part of the server from within:
+#   PARTS_<program> = the files of src/ that it is linked with
+PARTS_store = $(filter src/base/% src/obs/% src/store/%,$(SOURCES))
+
 STAND_INS := $(sort $(filter tests/%,$(foreach v,$(filter OVERRIDE_%,$(.VARIABLES)),$($v))))
 SUPPORT := $(filter-out $(STAND_INS),$(wildcard tests/lib/*.c))
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -80,8 +85,8 @@ parts = $(call objects,$(filter-out $(OVERRIDE_$(1)),$(SOURCES)) $(SUPPORT) \
 
 # ---- rules ---------------------------------------------------------------------------------
 
-.PHONY: server units fuzzers benches testable run test test-long bench-quick bench-verify \
-    fuzz fuzz-all install docs clean help
+.PHONY: server units fuzzers benches testable run test test-long bench-quick bench-store \
+    bench-verify fuzz fuzz-all install docs clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SECONDEXPANSION:
@@ -112,9 +117,12 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(FUZZ_MAIN) $$(call parts,$$*)
 	$(call SAY,LINK)
 	$(Q)$(LINK) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) -lm
 
-$(BUILD)/bench/%: $(BUILD)/bench/%.o
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $$(call objects,$$(PARTS_$$*))
 	$(call SAY,LINK)
 	$(Q)$(LINK) -lm
+
+# bench/store is a script: make's own rule would compile bench/store.c over it.
+%: %.c
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -154,7 +162,7 @@ test:
 test-long:
 	$(SUBMAKE) test LONG=1
 
-bench-quick bench-verify: bench-%:
+bench-quick bench-store bench-verify: bench-%:
 	@dist/setup build bench
 	$(SUBMAKE) server benches
 	@LARDERD=$(CURDIR)/$(LARDERD) BENCH_DIR=$(CURDIR)/$(BUILD)/bench bench/$*

@@ -3,6 +3,7 @@
  *
  * Every program in this folder is one .c file that is compiled alone, without
  * a line of the server: what measures must not depend on what is measured.
+ * (store.c alone calls the store itself, through its header.)
  * What two programs need therefore stands in a header as static inline
  * functions.
  *
