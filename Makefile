@@ -47,7 +47,9 @@ FLAGS_fuzz := -O1 -fno-omit-frame-pointer -DLARDER_DEBUG \
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
     -Wcast-qual -Wwrite-strings -Wvla
-ALL_CFLAGS = -std=gnu11 -g -fPIE -fno-plt -pthread -Isrc $(WARNINGS) $(FLAGS_$(MODE)) $(CFLAGS)
+# OWN_CFLAGS: of some objects alone.
+ALL_CFLAGS = -std=gnu11 -g -fPIE -fno-plt -pthread -Isrc $(WARNINGS) $(FLAGS_$(MODE)) $(CFLAGS) \
+    $(OWN_CFLAGS)
 ALL_LDFLAGS = -pie -pthread -Wl,-z,relro,-z,now $(FLAGS_$(MODE)) $(LDFLAGS)
 COMPILE = $(CC) $(ALL_CFLAGS) $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
 LINK = $(CC) -o $@ $(filter %.o,$^) $(ALL_LDFLAGS) $(LINK_$(@F))
@@ -63,6 +65,9 @@ SOURCES := $(filter-out $(MAIN),$(wildcard src/*/*.c))
 UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c tests/fault/test_*.c))
 FUZZERS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
+# With a runtime in place of a sanitizer's, so not together with one.
+INTERLEAVES := $(if $(SAN),,$(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard \
+    tests/interleave/test_*.c)))
 
 # A test may replace files of src/ by stand-ins of tests/lib/, and may want linker options:
 #   OVERRIDE_<program> = the files it leaves out and the files that take their place
@@ -83,10 +88,23 @@ objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 parts = $(call objects,$(filter-out $(OVERRIDE_$(1)),$(SOURCES)) $(SUPPORT) \
     $(filter tests/%,$(OVERRIDE_$(1))))
 
+# src/store and src/base instrumented as for ThreadSanitizer, with tests/interleave/tsan_abi.c in
+# the place of its library.  No builtins and no fortification: what the compiler copies by itself, or by
+# another name, would not be seen.
+INTERLEAVE_WRAPS := memcpy memmove memset memcmp malloc calloc free madvise sched_yield \
+    pthread_mutex_lock pthread_mutex_unlock
+INTERLEAVE_LINK := $(INTERLEAVE_WRAPS:%=-Wl,--wrap=%)
+INTERLEAVE_CFLAGS := -U_FORTIFY_SOURCE
+INSTRUMENTED_CFLAGS := $(INTERLEAVE_CFLAGS) -fsanitize=thread -fno-builtin \
+    $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
+INTERLEAVE_PARTS := $(patsubst src/%.c,$(BUILD)/interleave/%.o,$(wildcard src/store/*.c \
+    src/base/*.c)) $(call objects,$(filter-out tests/interleave/test_%,$(wildcard \
+    tests/interleave/*.c)))
+
 # ---- rules ---------------------------------------------------------------------------------
 
-.PHONY: server units fuzzers benches testable run test test-long bench-quick bench-store \
-    bench-verify fuzz fuzz-all install docs clean help
+.PHONY: server units interleaves fuzzers benches testable run test test-long bench-quick \
+    bench-store bench-verify fuzz fuzz-all install docs clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SECONDEXPANSION:
@@ -96,7 +114,8 @@ server: $(LARDERD)
 units: $(UNITS)
 fuzzers: $(FUZZERS)
 benches: $(BENCHES)
-testable: server units fuzzers benches
+interleaves: $(INTERLEAVES)
+testable: server units interleaves fuzzers benches
 	@:
 
 $(LARDERD): $(call objects,$(MAIN) $(SOURCES))
@@ -110,6 +129,17 @@ $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $$(call parts,$$*)
 $(BUILD)/tests/fault/%: $(BUILD)/tests/fault/%.o $$(call parts,$$*)
 	$(call SAY,LINK)
 	$(Q)$(LINK) -lcmocka -lm
+
+$(BUILD)/tests/interleave/test_%: $(BUILD)/tests/interleave/test_%.o $(INTERLEAVE_PARTS)
+	$(call SAY,LINK)
+	$(Q)$(LINK) $(INTERLEAVE_LINK) -lcmocka
+
+$(BUILD)/tests/interleave/%.o: OWN_CFLAGS = $(INTERLEAVE_CFLAGS)
+$(BUILD)/interleave/%.o: OWN_CFLAGS = $(INSTRUMENTED_CFLAGS)
+$(BUILD)/interleave/%.o: src/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call SAY,CC  )
+	$(Q)$(COMPILE)
 
 # With libFuzzer, or with a main that replays files.
 FUZZ_MAIN := $(if $(filter fuzz,$(MODE)),,$(call objects,tests/fuzz/replay_main.c))
@@ -130,7 +160,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(Q)$(COMPILE)
 
 # Changes only when the compiler or its options do; then everything is compiled again.
-FLAGS_NOW := $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)
+FLAGS_NOW := $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(INSTRUMENTED_CFLAGS)
 ifneq ($(file <$(BUILD)/flags),$(FLAGS_NOW))
 .PHONY: $(BUILD)/flags
 endif
