@@ -43,7 +43,7 @@ struct store_key scene_key_of(uint64_t low, unsigned bits, unsigned bucket, unsi
 struct store_key scene_key(unsigned number);
 /* The thread's segment is full from now on. */
 void scene_seal(unsigned thread);
-/* So many segments can still be had. */
+/* So many segments can still be had, which is fewer than housekeeping wants. */
 void scene_leave_segments(unsigned count);
 /* The index grows by one group when the thread adds its next entry. */
 void scene_split_next(unsigned thread);

@@ -4,6 +4,7 @@
 #include "undo.h"
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "watch.h"
 
 struct note {
@@ -48,4 +49,18 @@ undo_all(void)
         used -= n.padded;
         watch_real_copy(n.at, notes + used, n.bytes);
     }
+}
+
+/* A sum: the order of writes, which differs between schedules, does not count. */
+uint64_t
+undo_fingerprint(void)
+{
+    uint64_t sum = 0;
+    for (size_t end = used; end;) {
+        struct note n;
+        watch_real_copy(&n, notes + end - sizeof n, sizeof n);
+        sum += hash_bytes(n.at, n.bytes, (uint64_t)(uintptr_t)n.at + n.bytes);
+        end -= sizeof n + n.padded;
+    }
+    return sum;
 }

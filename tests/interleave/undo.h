@@ -9,8 +9,11 @@
 #define INTERLEAVE_UNDO_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 void undo_note(void *at, size_t bytes);
 void undo_all(void);
+/* Of all that was written, as it is now: if two are equal, so is what memory holds. */
+uint64_t undo_fingerprint(void);
 
 #endif
