@@ -13,7 +13,7 @@ struct found {
     char got[SCHEDULE_THREADS_MAX];
     struct store_view view;
     uint64_t number[SCHEDULE_THREADS_MAX];
-    bool flushed, put_after_flush;
+    bool flushed, stored, put_after_flush, flush_after_put;
 };
 extern struct found found;
 
