@@ -88,8 +88,15 @@ add_store(struct values *v, const struct store_stats *s)
     add(v, "index_evicted", s->index_evicted);
     add(v, "memory_used_bytes", s->memory_used_bytes);
     add(v, "memory_borrowed_bytes", s->borrowed_bytes);
+    add(v, "memory_live_bytes", s->bytes_present);
+    add(v, "memory_dead_bytes", s->dead_bytes);
+    add(v, "memory_free_bytes", s->free_bytes);
+    add(v, "memory_limbo_bytes", s->limbo_bytes);
+    add(v, "memory_lent_bytes", s->lent_bytes);
     add(v, "index_bytes", s->index_bytes);
     add(v, "index_groups", s->index_groups);
+    add(v, "index_slots", s->index_slots);
+    add(v, "index_slots_used", s->index_slots_used);
     add(v, "index_lines", s->index_lines_used);
     add(v, "segment_bytes", s->segment_bytes);
     add(v, "segments_free", s->segments_free);
@@ -98,6 +105,8 @@ add_store(struct values *v, const struct store_stats *s)
     add(v, "segments_limbo", s->segments_limbo);
     add(v, "segments_lent", s->segments_lent);
     add(v, "store_parked", s->parked);
+    add(v, "maintain_slices", s->maintain_slices);
+    add(v, "maintain_longest_us", (s->maintain_longest_ns + 999) / 1000);
 }
 
 static void
@@ -239,8 +248,15 @@ static const struct {
     {"index_evicted", GAUGE},
     {"memory_used_bytes", GAUGE},
     {"memory_borrowed_bytes", GAUGE},
+    {"memory_live_bytes", GAUGE},
+    {"memory_dead_bytes", GAUGE},
+    {"memory_free_bytes", GAUGE},
+    {"memory_limbo_bytes", GAUGE},
+    {"memory_lent_bytes", GAUGE},
     {"index_bytes", GAUGE},
     {"index_groups", GAUGE},
+    {"index_slots", GAUGE},
+    {"index_slots_used", GAUGE},
     {"index_lines", GAUGE},
     {"segment_bytes", GAUGE},
     {"segments_free", GAUGE},
@@ -249,6 +265,8 @@ static const struct {
     {"segments_limbo", GAUGE},
     {"segments_lent", GAUGE},
     {"store_parked", COUNTER},
+    {"maintain_slices", COUNTER},
+    {"maintain_longest_us", GAUGE},    /* since the last reset: the store starts again */
     {"conn_parked", COUNTER},
     {"conn_memory_waits", COUNTER},
     {"conn_memory_bytes", GAUGE},
@@ -329,6 +347,7 @@ reset(struct stats *st)
 {
     struct values now;
     gather(st, &now);
+    store_stats_reset(st->config.store);
     pthread_mutex_lock(&st->lock);
     st->base = now;
     pthread_mutex_unlock(&st->lock);

@@ -75,6 +75,7 @@ struct keep {
     uint32_t rotations;                /* segments looked at since one was worth cleaning */
     uint32_t sweeps_left;              /* segments still to be swept before giving up */
     uint32_t copy_seg, copy_fill;      /* where cleaning copies to */
+    _Atomic uint64_t slices, longest_ns;    /* of store_maintain; written by whoever is busy */
     CACHE_ALIGNED pthread_mutex_t lock;
     struct doomed *doomed;             /* under lock */
 };

@@ -20,6 +20,8 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 #define BATCH 16u
 #define DEAD_SHARE 8u                  /* -M: cleaning pays from 1/8 of a segment on */
 #define DEAD_PERCENT 50u               /* else: at most one byte is copied for each that is freed */
@@ -332,6 +334,43 @@ lapse(struct store_thread *t)
     atomic_store_explicit(&s->pool.wanted, 0, memory_order_relaxed);
 }
 
+/*
+ * What a slice costs is its thread's CPU time: being preempted meanwhile is not its fault.  That
+ * clock is a system call, so the end of a slice is read off the wall clock first: it has taken no
+ * more CPU time than that.
+ */
+struct stopwatch {
+    uint64_t wall_ns, cpu_ns;
+};
+
+static uint64_t
+thread_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static struct stopwatch
+slice_begins(void)
+{
+    return (struct stopwatch){clock_ns(), thread_cpu_ns()};
+}
+
+static void
+slice_ends(struct keep *k, struct stopwatch began)
+{
+    uint64_t longest = atomic_load_explicit(&k->longest_ns, memory_order_relaxed);
+    atomic_store_explicit(&k->slices,
+                          atomic_load_explicit(&k->slices, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    if (LIKELY(clock_ns() - began.wall_ns <= longest))
+        return;
+    uint64_t took = thread_cpu_ns() - began.cpu_ns;
+    if (took > longest)
+        atomic_store_explicit(&k->longest_ns, took, memory_order_relaxed);
+}
+
 bool
 store_maintain(struct store_thread *t, unsigned budget)
 {
@@ -341,6 +380,7 @@ store_maintain(struct store_thread *t, unsigned budget)
     lapse(t);
     if (!store_maintain_due(s) || atomic_exchange_explicit(&k->busy, true, memory_order_acquire))
         return false;
+    struct stopwatch began = slice_begins();
     store_enter(t);
     if (!k->victim)
         choose_victim(t);
@@ -351,6 +391,7 @@ store_maintain(struct store_thread *t, unsigned budget)
     if (index_shrink_due(&s->index))
         index_shrink(&s->index, &t->local, &s->epoch);
     segment_trim(&s->pool);
+    slice_ends(k, began);
     atomic_store_explicit(&k->busy, false, memory_order_release);
     return store_maintain_due(s);
 }

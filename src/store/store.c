@@ -18,6 +18,7 @@
 #define SEGMENTS_ABOUT 256u
 #define THREADS_MAX 1024u
 #define SEGMENTS_LEAST 8u              /* beside those being filled: a cache too small to turn over */
+#define SEGMENTS_AT_ONCE 256u          /* that are read under the pool's lock */
 #define COPIER_SEGMENTS 2u             /* kept back for cleaning where nothing is evicted */
 #define CAS_START_BITS 48              /* some clients keep CAS numbers in a double */
 #define CLOCK_START_S 2u               /* so that 1 is a time that has always passed */
@@ -296,8 +297,29 @@ read_counters(struct store *s, uint64_t sums[COUNT_STORE_COUNTERS])
     pthread_mutex_unlock(&s->threads_lock);
 }
 
-/* Present entries are those of segments opened since the last flush; the others are flushed, even
- * if their memory has not come back yet. */
+/*
+ * Present entries are those of segments opened since the last flush; the others are flushed, even
+ * if their memory has not come back yet.
+ */
+static void
+add_segment(const struct segment_pool *p, uint32_t seg, uint32_t flush_epoch,
+            struct store_stats *out)
+{
+    const struct segment *g = &p->segs[seg];
+    uint64_t live = atomic_load_explicit(&g->live, memory_order_relaxed);
+    bool current =
+        atomic_load_explicit(&p->flush_epochs[seg], memory_order_relaxed) == flush_epoch;
+    uint64_t bytes = current ? (uint32_t)live : 0;
+    if (current)
+        out->items_present += live >> 32;
+    else
+        out->items_flushed += live >> 32;
+    out->bytes_present += bytes;
+    if (g->state == SEGMENT_SEALED || g->state == SEGMENT_VICTIM)
+        out->dead_bytes += p->seg_bytes - bytes;
+}
+
+/* In portions: who wants a segment must not wait until all of a large memory has been looked at. */
 static void
 read_segments(struct store *s, struct store_stats *out)
 {
@@ -305,12 +327,10 @@ read_segments(struct store *s, struct store_stats *out)
     uint32_t flush_epoch = atomic_load(&s->flush_epoch);
     pthread_mutex_lock(&p->lock);
     for (uint32_t seg = 1; seg < p->fresh; seg++) {
-        uint64_t live = atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed);
-        if (atomic_load_explicit(&p->flush_epochs[seg], memory_order_relaxed) == flush_epoch) {
-            out->items_present += live >> 32;
-            out->bytes_present += (uint32_t)live;
-        } else {
-            out->items_flushed += live >> 32;
+        add_segment(p, seg, flush_epoch, out);
+        if (seg % SEGMENTS_AT_ONCE == 0) {
+            pthread_mutex_unlock(&p->lock);
+            pthread_mutex_lock(&p->lock);
         }
     }
     out->segment_bytes = p->seg_bytes;
@@ -320,7 +340,15 @@ read_segments(struct store *s, struct store_stats *out)
     out->segments_limbo = p->counts[SEGMENT_LIMBO];
     out->segments_lent = p->counts[SEGMENT_LENT];
     pthread_mutex_unlock(&p->lock);
+    out->free_bytes = out->segments_free * p->seg_bytes;
+    out->limbo_bytes = out->segments_limbo * p->seg_bytes;
     out->lent_bytes = out->segments_lent * p->seg_bytes;
+}
+
+void
+store_stats_reset(struct store *s)
+{
+    atomic_store_explicit(&s->keep.longest_ns, 0, memory_order_relaxed);
 }
 
 void
@@ -346,7 +374,10 @@ store_stats_read(struct store *s, struct store_stats *out)
     out->borrowed_bytes = atomic_load(&s->budget.borrowed);
     out->index_bytes = index_memory_bytes(&s->index);
     out->index_groups = atomic_load(&s->index.group_count);
+    out->index_slots = out->index_groups * INDEX_BUCKETS * INDEX_SLOTS;
     int64_t slots = atomic_load(&s->index.slot_count);
     out->index_slots_used = slots > 0 ? (uint64_t)slots : 0;
     out->index_lines_used = atomic_load(&s->index.lines.used);
+    out->maintain_slices = atomic_load_explicit(&s->keep.slices, memory_order_relaxed);
+    out->maintain_longest_ns = atomic_load_explicit(&s->keep.longest_ns, memory_order_relaxed);
 }

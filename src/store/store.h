@@ -205,14 +205,23 @@ struct store_stats {
         items_evicted, items_flushed;
     uint64_t evicted_unfetched, expired_unfetched, index_evicted;
     uint64_t bytes_present;                       /* of present items, headers included */
-    uint64_t memory_limit_bytes, memory_used_bytes, borrowed_bytes, lent_bytes;
-    uint64_t index_bytes, index_groups, index_slots_used, index_lines_used;
+    uint64_t memory_limit_bytes, memory_used_bytes, borrowed_bytes;
+    /*
+     * The rest of the memory of segments: dead (gone, or never used, in full ones), and whole
+     * segments that are free, in their grace period, lent.
+     */
+    uint64_t dead_bytes, free_bytes, limbo_bytes, lent_bytes;
+    uint64_t index_bytes, index_groups, index_slots, index_slots_used, index_lines_used;
     uint64_t segment_bytes, segments_free, segments_active, segments_sealed, segments_limbo,
         segments_lent;
     uint64_t parked;                              /* times AGAIN was answered */
+    /* Slices of store_maintain that had something to do, and the CPU time of the longest. */
+    uint64_t maintain_slices, maintain_longest_ns;
 };
 /* Sums of all threads; exact when no thread is inside a section. */
 void store_stats_read(struct store *s, struct store_stats *out);
+/* maintain_longest_ns starts again; sums cannot, and do not. */
+void store_stats_reset(struct store *s);
 
 /*
  * Walks everything and checks that it hangs together; for tests, while no other thread is inside.

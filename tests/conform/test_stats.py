@@ -173,3 +173,48 @@ def test_evicted_items_are_counted(larder):
     assert int(stats["evictions"]) > 0
     assert 0 < int(stats["curr_items"]) < 40000
     assert int(stats["items_stored"]) == 40000
+
+
+def test_memory_of_segments(larder):
+    """Live, dead, free, in limbo, lent: what dies moves from live to dead, nothing is counted twice."""
+    running = larder("-m", "16", "-t", "1")
+
+    def numbers():
+        stats = running.stats()
+        return {name: int(value) for name, value in stats.items() if value.isdigit()}
+
+    running.play(b"".join(store(b"set", b"key%d" % i, b"v" * 1000, extra=b" noreply")
+                          for i in range(2000)) + b"mn\r\n")
+    full = numbers()
+    assert full["memory_live_bytes"] == full["bytes"] > 2000 * 1000
+    sealed = full["segments_sealed"] * full["segment_bytes"]
+    assert full["memory_dead_bytes"] < sealed / 10
+    running.play(b"".join(b"delete key%d noreply\r\n" % i for i in range(0, 1000, 2)) + b"mn\r\n")
+    half = numbers()
+    gone = full["memory_live_bytes"] - half["memory_live_bytes"]
+    assert gone > 500 * 1000
+    assert half["memory_dead_bytes"] - full["memory_dead_bytes"] == gone
+    for stats in (full, half):
+        for what in ("free", "limbo", "lent"):
+            assert (stats["memory_%s_bytes" % what]
+                    == stats["segments_" + what] * stats["segment_bytes"])
+        assert 0 < stats["index_slots_used"] <= stats["index_slots"]
+
+
+def test_slices_of_housekeeping(larder):
+    """They are counted and the longest is known, from one reset to the next."""
+    running = larder("-m", "8")
+    assert int(running.stats()["maintain_slices"]) == 0
+    running.play(b"".join(store(b"set", b"key%d" % i, b"v" * 1000, extra=b" noreply")
+                          for i in range(20000)) + b"mn\r\n")
+    stats = running.stats()
+    assert int(stats["maintain_slices"]) >= int(stats["evictions"]) / 64 > 0
+    assert 0 < int(stats["maintain_longest_us"]) < 1000000
+    with running.connect() as c:
+        assert c.ask(b"stats reset\r\n") == b"RESET\r\n"
+    for _ in range(100):
+        stats = running.stats()
+        if stats["maintain_slices"] == stats["maintain_longest_us"] == "0":
+            break
+        running.play(b"stats reset\r\n")
+    assert stats["maintain_slices"] == stats["maintain_longest_us"] == "0"
