@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/version.h"
 #include "daemon.h"
+#include "keeper.h"
 #include "obs/log.h"
 #include "privileges.h"
 #include "settings.h"
@@ -34,7 +35,7 @@
 #define MEMORY_BYTES_MIN ((size_t)8 << 20)
 #define MEMORY_BYTES_PER_THREAD ((size_t)256 << 10)
 #define THREADS_MAX 1000u
-#define OTHER_THREADS 2u               /* of the store: housekeeping, and one to spare */
+#define OTHER_THREADS 2u               /* of the store: the keeper, and one to spare */
 #define CLOCK_START_S 2u               /* a second that has passed exists from the start */
 
 struct server {
@@ -45,6 +46,7 @@ struct server {
     struct stats *stats;
     struct cmd *cmd;
     struct workers *workers;
+    struct keeper *keeper;
     struct daemon_wait wait;
 };
 
@@ -281,6 +283,13 @@ make_workers(struct server *s)
     return 0;
 }
 
+static int
+make_keeper(struct server *s)
+{
+    int e = keeper_start(s->store, &s->keeper);
+    return e == 0 ? 0 : out_of_memory("housekeeping thread", -e);
+}
+
 /* ---- the first and the last word ------------------------------------------------------------- */
 
 static void
@@ -328,6 +337,7 @@ take_apart(struct server *s)
 {
     if (s->workers)
         workers_destroy(s->workers);
+    keeper_stop(s->keeper);
     for (unsigned i = 0; i < s->listener_count; i++)
         listen_close(&s->listeners[i]);
     if (s->cmd)
@@ -360,7 +370,9 @@ start(struct server *s)
         code = make_store(s);
     if (code == 0)
         code = make_commands(s);
-    return code ? code : make_workers(s);
+    if (code == 0)
+        code = make_workers(s);
+    return code ? code : make_keeper(s);
 }
 
 /* Buffers of connections come from the heap: it must not keep what they give back, outside of -m. */

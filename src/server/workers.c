@@ -29,9 +29,6 @@
 #include "obs/log.h"
 
 #define STACK_BYTES ((size_t)256 << 10)
-#define KEEPER_SLICES 8           /* of housekeeping in a row, then a pause */
-#define KEEPER_PAUSE_MS 1         /* more is due */
-#define KEEPER_IDLE_MS 10
 
 struct mailbox {
     pthread_mutex_t lock;
@@ -51,20 +48,10 @@ struct worker {
     _Atomic unsigned conn_count;  /* those in the mailbox too; added to by the accepting thread */
 } CACHE_ALIGNED;
 
-struct keeper {
-    pthread_t thread;
-    bool started;
-    struct cmd_thread *cmd;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool stop;                    /* guarded by lock */
-};
-
 struct workers {
     struct workers_config config;
     struct acceptor *acceptor;
     struct conn_shared shared;
-    struct keeper keeper;
     _Atomic bool stop;
     _Atomic unsigned curr_connections;
     counter total_connections;    /* written by the accepting thread */
@@ -167,67 +154,6 @@ on_closed(void *ctx)
     atomic_fetch_sub_explicit(&worker->conn_count, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&workers->curr_connections, 1, memory_order_relaxed);
     acceptor_resume(workers->acceptor);
-}
-
-/* ---- the keeper ------------------------------------------------------------------------------ */
-
-static struct timespec
-time_in_ms(unsigned ms)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_nsec += (long)ms * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
-}
-
-static void *
-keep_house(void *arg)
-{
-    struct keeper *keeper = arg;
-    pthread_mutex_lock(&keeper->lock);
-    while (!keeper->stop) {
-        pthread_mutex_unlock(&keeper->lock);
-        bool due = true;
-        for (int i = 0; i < KEEPER_SLICES && due; i++)
-            due = cmd_maintain(keeper->cmd);
-        struct timespec until = time_in_ms(due ? KEEPER_PAUSE_MS : KEEPER_IDLE_MS);
-        pthread_mutex_lock(&keeper->lock);
-        if (!keeper->stop)
-            pthread_cond_timedwait(&keeper->changed, &keeper->lock, &until);
-    }
-    pthread_mutex_unlock(&keeper->lock);
-    return NULL;
-}
-
-static void
-keeper_init(struct keeper *keeper)
-{
-    pthread_condattr_t attributes;
-    CHECK(pthread_condattr_init(&attributes) == 0);
-    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
-    CHECK(pthread_cond_init(&keeper->changed, &attributes) == 0);
-    pthread_condattr_destroy(&attributes);
-    CHECK(pthread_mutex_init(&keeper->lock, NULL) == 0);
-}
-
-static void
-keeper_stop(struct keeper *keeper)
-{
-    if (keeper->started) {
-        pthread_mutex_lock(&keeper->lock);
-        keeper->stop = true;
-        pthread_cond_signal(&keeper->changed);
-        pthread_mutex_unlock(&keeper->lock);
-        pthread_join(keeper->thread, NULL);
-    }
-    pthread_cond_destroy(&keeper->changed);
-    pthread_mutex_destroy(&keeper->lock);
-    if (keeper->cmd)
-        cmd_thread_destroy(keeper->cmd);
 }
 
 /* ---- accepting ------------------------------------------------------------------------------- */
@@ -339,9 +265,7 @@ start_all(struct workers *workers)
     CHECK(pthread_attr_setstacksize(&attributes, STACK_BYTES) == 0);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = start(&workers->keeper.thread, &attributes, "keeper", keep_house,
-                      &workers->keeper);
-    workers->keeper.started = error == 0;
+    int error = 0;
     for (unsigned i = 0; i < workers->config.threads && error == 0; i++) {
         struct worker *worker = &workers->each[i];
         char name[24];
@@ -375,7 +299,6 @@ workers_create(const struct workers_config *config, struct workers **out_workers
     if (workers == NULL)
         return -ENOMEM;
     workers->config = *config;
-    keeper_init(&workers->keeper);
     int error = -ENOMEM;
     size_t bytes = config->threads * sizeof *workers->each;
     workers->each = aligned_alloc(CACHE_LINE, bytes);
@@ -393,10 +316,6 @@ workers_create(const struct workers_config *config, struct workers **out_workers
     }
     error = create_acceptor(workers);
     if (error != 0)
-        goto fail;
-    error = -ENOMEM;
-    workers->keeper.cmd = cmd_thread_create(config->cmd);
-    if (workers->keeper.cmd == NULL)
         goto fail;
     error = start_all(workers);
     if (error != 0)
@@ -445,7 +364,6 @@ workers_destroy(struct workers *workers)
         if (workers->each[i].started)
             pthread_join(workers->each[i].thread, NULL);
     }
-    keeper_stop(&workers->keeper);
     for (unsigned i = 0; i < threads; i++)
         discard(&workers->each[i]);
     acceptor_destroy(workers->acceptor);

@@ -50,6 +50,7 @@ struct store_thread {
     uint32_t emptied;                  /* segment that lost its last item in this call; 0: none */
     uint64_t cas_last, serial_last;
     struct index_local local;
+    struct segment_demand demand;      /* for store_populate */
     struct doomed *doomed;             /* values in pieces unlinked in this call */
     struct doomed doomed_spare;        /* for one of them, where there was no memory */
     counter counters[COUNT_STORE_COUNTERS];

@@ -2,18 +2,28 @@
  * segment.c -- the pool of segments.
  *
  * A mutex guards it: it is taken once for each 64 KiB to 1 MiB stored, never with another lock
- * held and never across a system call that could wait (fresh memory costs one mprotect, outside).
+ * held.  The one system call under it is an mprotect for each few megabytes that are used for the
+ * first time; memory is touched and given back outside.
  * The free list is a stack: memory that was in use a moment ago is in the caches and mapped.
  */
 #include "segment.h"
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define RESERVE_START 3u               /* one for the copier */
+#define DEMAND_NS 10000000u
+#define AHEAD_LEAST 2u
+#define AHEAD_SHARE 50u                /* of the limit, at most */
+#define TOUCH_BYTES ((size_t)64 << 10)
+#define PAGE_BYTES_MIN ((size_t)4 << 10)
+#ifndef MADV_POPULATE_WRITE            /* Linux 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
 
 static const bool may_move[SEGMENT_STATES][SEGMENT_STATES] = {
-    [SEGMENT_NONE] = {[SEGMENT_ACTIVE] = true, [SEGMENT_LENT] = true},
+    [SEGMENT_NONE] = {[SEGMENT_ACTIVE] = true, [SEGMENT_LENT] = true, [SEGMENT_FREE] = true},
     [SEGMENT_FREE] = {[SEGMENT_ACTIVE] = true, [SEGMENT_LENT] = true, [SEGMENT_NONE] = true},
     [SEGMENT_ACTIVE] = {[SEGMENT_SEALED] = true},
     [SEGMENT_LENT] = {[SEGMENT_SEALED] = true, [SEGMENT_ACTIVE] = true, [SEGMENT_LIMBO] = true},
@@ -180,9 +190,10 @@ segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch
         seg = pop(p, &p->free);
         atomic_fetch_sub_explicit(&p->ready, 1, memory_order_relaxed);
     } else {
-        seg = take_fresh_locked(p, keep);
+        seg = take_fresh_locked(p, keep - p->free.count);
     }
     if (seg) {
+        p->taken++;
         segment_move(p, seg, as);
         p->segs[seg].filled = 0;
         CHECK(atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed) == 0);
@@ -357,4 +368,64 @@ segment_trim(struct segment_pool *p)
     budget_give(p->budget, p->seg_bytes);
     pthread_mutex_unlock(&p->lock);
     return budget_excess(p->budget) > 0;
+}
+
+/* ---- touched ahead -------------------------------------------------------------------------- */
+
+static void
+measure_demand(struct segment_pool *p, struct segment_demand *d, uint64_t now_ns)
+{
+    uint64_t passed = now_ns - d->measured_at_ns;
+    if (passed < DEMAND_NS)
+        return;
+    uint32_t most = (uint32_t)(atomic_load_explicit(&p->budget->limit, memory_order_relaxed) /
+                               AHEAD_SHARE >> p->seg_shift);
+    pthread_mutex_lock(&p->lock);
+    uint64_t taken = p->taken;
+    pthread_mutex_unlock(&p->lock);
+    uint64_t ahead = ((taken - d->taken) * DEMAND_NS + passed - 1) / passed;
+    ahead = ahead < AHEAD_LEAST ? AHEAD_LEAST : ahead;
+    *d = (struct segment_demand){now_ns, taken, (uint32_t)(ahead < most ? ahead : most)};
+}
+
+/* In small parts: the kernel keeps mmap_lock for the length of each call. */
+static void
+touch(struct segment_pool *p, uint32_t seg)
+{
+    char *at = segment_at(p, seg);
+    for (size_t done = 0; done < p->seg_bytes; done += TOUCH_BYTES) {
+        if (madvise(at + done, TOUCH_BYTES, MADV_POPULATE_WRITE) == 0)
+            continue;
+        for (size_t page = 0; page < TOUCH_BYTES; page += PAGE_BYTES_MIN)
+            *(volatile char *)(at + done + page) = 0;
+    }
+}
+
+/*
+ * What is touched ahead is charged like any other free segment, and given back first where memory
+ * is owed; as much as may be held ahead stays untouched at the end of the limit, so that nobody has
+ * to ask for it.
+ */
+bool
+segment_populate(struct segment_pool *p, struct segment_demand *d, uint64_t now_ns)
+{
+    uint32_t seg = 0;
+    measure_demand(p, d, now_ns);
+    pthread_mutex_lock(&p->lock);
+    uint32_t held = p->free.count + p->limbo.count;
+    if (held < d->ahead + p->keep)
+        seg = take_fresh_locked(p, p->keep + d->ahead);
+    if (seg)
+        segment_move(p, seg, SEGMENT_FREE);
+    pthread_mutex_unlock(&p->lock);
+    if (!seg)
+        return false;
+
+    touch(p, seg);
+
+    pthread_mutex_lock(&p->lock);
+    push(p, &p->free, seg);
+    atomic_fetch_add_explicit(&p->ready, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&p->lock);
+    return true;
 }

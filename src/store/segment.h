@@ -12,7 +12,7 @@
  *      |    `-----> LENT --------------------'             `---> LIMBO
  *      |             |  `--- unlinked, aborted ------------------> |
  *      `-----------------------------------------------------------' grace period over
- *     FREE <-> NONE: memory given back to the system / taken fresh
+ *     FREE <-> NONE: memory given back to the system / touched ahead; NONE -> ACTIVE, LENT: fresh
  *
  * The table of steps in segment.c is the law: segment_move() checks every one.
  *
@@ -73,6 +73,13 @@ struct segment_pool {
     _Atomic uint32_t wanted;           /* as many at once, for a short while */
     _Atomic uint32_t sealed_count;
     _Atomic uint32_t reserve;          /* how many of these to hold ahead; grows with demand */
+    uint64_t taken;                    /* segments taken since the start */
+};
+
+/* How many touched segments to hold ahead, as a thread that touches them has measured. */
+struct segment_demand {
+    uint64_t measured_at_ns, taken;    /* when and where the last measurement began */
+    uint32_t ahead;
 };
 
 int segment_pool_init(struct segment_pool *p, size_t seg_bytes, size_t reserve_bytes, bool huge,
@@ -108,6 +115,13 @@ void segment_unpick(struct segment_pool *p, uint32_t seg);
 void segment_retire(struct segment_pool *p, uint32_t seg);
 /* Gives free segments back to the system until the budget is met or none is free; true: more to do. */
 bool segment_trim(struct segment_pool *p);
+
+/*
+ * Touches the memory of one segment that is not in use yet, so that whoever fills it meets no page
+ * faults, and makes it free; as many are held ahead as were taken in the last 10 ms, two at least.
+ * False: nothing was to be done.  Threads: each that calls has a demand of its own.
+ */
+bool segment_populate(struct segment_pool *p, struct segment_demand *d, uint64_t now_ns);
 
 static inline char *
 segment_at(const struct segment_pool *p, uint32_t seg)

@@ -286,6 +286,13 @@ store_limit_set(struct store *s, size_t memory_bytes)
     return true;
 }
 
+bool
+store_populate(struct store_thread *t)
+{
+    CHECK(!t->inside);
+    return segment_populate(&t->store->pool, &t->demand, clock_ns());
+}
+
 static void
 read_counters(struct store *s, uint64_t sums[COUNT_STORE_COUNTERS])
 {

@@ -196,6 +196,13 @@ bool store_maintain(struct store_thread *t, unsigned budget);
 /* Cheap enough to ask after every wake-up: would store_maintain() find something to do? */
 bool store_maintain_due(const struct store *s);
 
+/*
+ * Touches memory that is about to be filled, so that no store meets its page faults: about as much as
+ * was stored in the last 10 ms, at most 2 % of the limit, never beyond it.  For a thread that has
+ * nothing else to do.  Outside a section.  True: some was, and there may be more to do now.
+ */
+bool store_populate(struct store_thread *t);
+
 /* New limit in bytes, reached in slices.  False: beyond the address space reserved, or less than
  * what the index, the threads and the connections hold. */
 bool store_limit_set(struct store *s, size_t memory_bytes);
