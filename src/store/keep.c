@@ -337,7 +337,8 @@ lapse(struct store_thread *t)
 /*
  * What a slice costs is its thread's CPU time: being preempted meanwhile is not its fault.  That
  * clock is a system call, so the end of a slice is read off the wall clock first: it has taken no
- * more CPU time than that.
+ * more CPU time than that.  (In a virtual machine the CPU clock may say so, where it catches up with
+ * time that the hypervisor had taken before.)
  */
 struct stopwatch {
     uint64_t wall_ns, cpu_ns;
@@ -364,11 +365,13 @@ slice_ends(struct keep *k, struct stopwatch began)
     atomic_store_explicit(&k->slices,
                           atomic_load_explicit(&k->slices, memory_order_relaxed) + 1,
                           memory_order_relaxed);
-    if (LIKELY(clock_ns() - began.wall_ns <= longest))
+    uint64_t wall_ns = clock_ns() - began.wall_ns;
+    if (LIKELY(wall_ns <= longest))
         return;
-    uint64_t took = thread_cpu_ns() - began.cpu_ns;
-    if (took > longest)
-        atomic_store_explicit(&k->longest_ns, took, memory_order_relaxed);
+    uint64_t cpu_ns = thread_cpu_ns() - began.cpu_ns;
+    uint64_t took_ns = cpu_ns < wall_ns ? cpu_ns : wall_ns;
+    if (took_ns > longest)
+        atomic_store_explicit(&k->longest_ns, took_ns, memory_order_relaxed);
 }
 
 bool
