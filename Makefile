@@ -7,6 +7,7 @@
 #   make bench-quick    larder, Debian's memcached and the floor side by side
 #   make bench-store    the store alone, in reads of memory, with limits
 #   make bench-verify   replay of modelled traces where every wrong value is an error
+#   make bench-stall    does housekeeping stall a reader? an hour (ARGS=--quick: 90 seconds)
 #   make fuzz           each fuzz target for FUZZ_SECONDS (60), from its corpus
 #   make install        PREFIX=/usr/local DESTDIR=
 #   make docs           write docs/larderd.1 from the server's own table of options
@@ -104,7 +105,7 @@ INTERLEAVE_PARTS := $(patsubst src/%.c,$(BUILD)/interleave/%.o,$(wildcard src/st
 # ---- rules ---------------------------------------------------------------------------------
 
 .PHONY: server units interleaves fuzzers benches testable run test test-long bench-quick \
-    bench-store bench-verify fuzz fuzz-all install docs clean help
+    bench-store bench-verify bench-stall fuzz fuzz-all install docs clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SECONDEXPANSION:
@@ -192,10 +193,10 @@ test:
 test-long:
 	$(SUBMAKE) test LONG=1
 
-bench-quick bench-store bench-verify: bench-%:
+bench-quick bench-store bench-verify bench-stall: bench-%:
 	@dist/setup build bench
 	$(SUBMAKE) server benches
-	@LARDERD=$(CURDIR)/$(LARDERD) BENCH_DIR=$(CURDIR)/$(BUILD)/bench bench/$*
+	@LARDERD=$(CURDIR)/$(LARDERD) BENCH_DIR=$(CURDIR)/$(BUILD)/bench bench/$* $(ARGS)
 
 fuzz:
 	@dist/setup build fuzz

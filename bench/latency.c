@@ -9,8 +9,9 @@
  *
  * With --fill a writer stores new keys meanwhile over a connection of its own,
  * in batches of bounded depth, as fast as the server takes them or at a fixed
- * rate; the reader stops when the writer is through.  Where both share a CPU the writer yields
- * to the reader (SCHED_IDLE): what is measured is the server.
+ * rate; the reader stops when the writer is through, but not before --seconds.
+ * Where both share a CPU the writer yields to the reader (SCHED_IDLE): what is
+ * measured is the server.
  *
  * The keys that are read are stored first.  A miss is counted, not an error.
  * Exit status: 0 done, 1 an error reply, 2 failure.
@@ -36,18 +37,20 @@
 #define OPEN_MAX_POW2   16384 /* requests of one connection that may wait for answers */
 #define CONNECTIONS_MAX 64
 #define SILENCE_S       30
+#define SECONDS_DEFAULT 10
 
 struct options {
     const char *host, *port, *socket_path;
-    uint64_t rate, connections, seconds, keys, fill, fill_rate, depth;
+    uint64_t rate, connections, seconds, keys, depth;
+    uint64_t fill, fill_first, fill_rate, fill_bytes, refusals;
 };
 
 static struct options opt = {.host = "127.0.0.1",
                              .port = "11211",
                              .rate = 10000,
                              .connections = 1,
-                             .seconds = 10,
                              .keys = 10000,
+                             .fill_bytes = VALUE_BYTES,
                              .depth = 32};
 
 /* ---- histogram ---- */
@@ -121,7 +124,7 @@ histogram_percentile(double percent)
 static struct {
     pthread_t thread;
     struct wire wire;
-    uint64_t ns;
+    uint64_t ns, refused;
     atomic_bool done;
 } writer;
 
@@ -141,37 +144,53 @@ sleep_until(uint64_t ns)
         continue;
 }
 
-/* Stores `count` keys, `depth` at a time, at most `rate` a second (0 = no limit). */
+/* What is stored: `count` keys from number `first` on, at most `rate` a second (0 = no limit). */
+struct keys {
+    const char *prefix;
+    uint64_t first, count, rate, value_bytes;
+};
+
 static void
-store_keys(struct wire *w, const char *prefix, uint64_t count, uint64_t rate)
+take_stored(struct wire *w)
+{
+    struct span answer = wire_line(w);
+
+    if (span_is(answer, "STORED"))
+        return;
+    if (opt.refusals && span_is(answer, "SERVER_ERROR out of memory storing object")) {
+        writer.refused++;
+        return;
+    }
+    atomic_store(&die_status, 1);
+    die("set was answered \"%.*s\"", (int)answer.length, answer.text);
+}
+
+/* `depth` at a time. */
+static void
+store_keys(struct wire *w, const struct keys *k)
 {
     uint64_t start = clock_ns();
-    char line[REQUEST_BYTES], value[VALUE_BYTES + 2];
+    char line[REQUEST_BYTES], *value = checked(malloc(k->value_bytes + 2));
 
-    memset(value, 'v', VALUE_BYTES);
-    memcpy(value + VALUE_BYTES, "\r\n", 2);
-    for (uint64_t first = 0; first < count; first += opt.depth) {
-        uint64_t past = first + opt.depth < count ? first + opt.depth : count;
+    memset(value, 'v', k->value_bytes);
+    memcpy(value + k->value_bytes, "\r\n", 2);
+    for (uint64_t at = 0; at < k->count; at += opt.depth) {
+        uint64_t past = at + opt.depth < k->count ? at + opt.depth : k->count;
 
-        if (rate)
-            sleep_until(start + (uint64_t)((double)first / (double)rate * (double)NSEC_PER_SEC));
-        for (uint64_t i = first; i < past; i++) {
-            int length = snprintf(line, sizeof line, "set " KEY_FORMAT " 0 0 %d\r\n", prefix, i,
-                                  VALUE_BYTES);
+        if (k->rate)
+            sleep_until(start + (uint64_t)((double)at / (double)k->rate * (double)NSEC_PER_SEC));
+        for (uint64_t i = at; i < past; i++) {
+            int length = snprintf(line, sizeof line, "set " KEY_FORMAT " 0 0 %" PRIu64 "\r\n",
+                                  k->prefix, k->first + i, k->value_bytes);
 
             wire_put(w, line, (size_t)length);
-            wire_put(w, value, sizeof value);
+            wire_put(w, value, k->value_bytes + 2);
         }
         wire_flush(w);
-        for (uint64_t i = first; i < past; i++) {
-            struct span answer = wire_line(w);
-
-            if (!span_is(answer, "STORED")) {
-                atomic_store(&die_status, 1);
-                die("set was answered \"%.*s\"", (int)answer.length, answer.text);
-            }
-        }
+        for (uint64_t i = at; i < past; i++)
+            take_stored(w);
     }
+    free(value);
 }
 
 static void *
@@ -182,7 +201,8 @@ writer_run(void *unused)
 
     (void)unused;
     sched_setscheduler(0, SCHED_IDLE, &none); /* of this thread only; worth a try */
-    store_keys(&writer.wire, "fill", opt.fill, opt.fill_rate);
+    store_keys(&writer.wire, &(struct keys){"fill", opt.fill_first, opt.fill, opt.fill_rate,
+                                            opt.fill_bytes});
     writer.ns = clock_ns() - start;
     atomic_store_explicit(&writer.done, true, memory_order_release);
     return NULL;
@@ -194,7 +214,7 @@ store_read_keys(void)
     struct wire wire;
 
     wire_init(&wire, connect_server(), SILENCE_S);
-    store_keys(&wire, "read", opt.keys, 0);
+    store_keys(&wire, &(struct keys){"read", 0, opt.keys, 0, VALUE_BYTES});
     wire_fini(&wire);
 }
 
@@ -316,8 +336,8 @@ wait_and_take(bool asking)
 static bool
 is_over(uint64_t now)
 {
-    if (opt.fill)
-        return atomic_load_explicit(&writer.done, memory_order_acquire);
+    if (opt.fill && !atomic_load_explicit(&writer.done, memory_order_acquire))
+        return false;
     return now - readers.start >= opt.seconds * NSEC_PER_SEC;
 }
 
@@ -373,9 +393,12 @@ static const struct {
     {"--rate", NULL, &opt.rate, 1, 1000000, "requests a second (default 10000)"},
     {"--connections", NULL, &opt.connections, 1, CONNECTIONS_MAX, "of the reader (default 1)"},
     {"--keys", NULL, &opt.keys, 1, 1ull << 32, "keys that are read, stored first (default 10000)"},
-    {"--seconds", NULL, &opt.seconds, 1, 86400, "how long, without --fill (default 10)"},
+    {"--seconds", NULL, &opt.seconds, 1, 86400, "how long at least (default 10, 0 with --fill)"},
     {"--fill", NULL, &opt.fill, 1, 1ull << 40, "new keys that a writer stores meanwhile"},
+    {"--fill-first", NULL, &opt.fill_first, 0, 1ull << 40, "number of the first of them"},
+    {"--fill-bytes", NULL, &opt.fill_bytes, 1, 1 << 20, "length of their values (default 100)"},
     {"--fill-rate", NULL, &opt.fill_rate, 0, 1ull << 40, "of them a second at most (0: no limit)"},
+    {"--refusals", NULL, &opt.refusals, 0, 1, "1: \"out of memory\" is counted, no error"},
     {"--depth", NULL, &opt.depth, 1, 1000, "sets in one batch of the writer (default 32)"},
 };
 
@@ -430,8 +453,8 @@ print_result(double seconds)
         printf(" %s=%" PRIu64, percentiles[i].name, histogram_percentile(percentiles[i].percent));
     printf(" max=%" PRIu64 " unit=us", histogram.max_us);
     if (opt.fill)
-        printf(" fill=%" PRIu64 " fill_seconds=%.3f", opt.fill,
-               (double)writer.ns / (double)NSEC_PER_SEC);
+        printf(" fill=%" PRIu64 " fill_seconds=%.3f refused=%" PRIu64, opt.fill,
+               (double)writer.ns / (double)NSEC_PER_SEC, writer.refused);
     putchar('\n');
 }
 
@@ -441,6 +464,8 @@ main(int argc, char **argv)
     double seconds;
 
     parse_command_line(argc, argv);
+    if (!opt.seconds && !opt.fill)
+        opt.seconds = SECONDS_DEFAULT;
     store_read_keys();
     readers_open();
     if (opt.fill)
