@@ -1,29 +1,59 @@
 /*
  * region.c -- reserved address space.
  *
- * mprotect in growing steps rather than one writable mapping: under vm.overcommit_memory=2 a
- * writable reservation of all RAM would be refused.  Transparent huge pages are off unless asked
- * for: a host set to "always" would round every touched page up to 2 MiB and break the promise
- * that the memory limit makes.  Core dumps leave the cache's contents out (MADV_DONTDUMP).
+ * Writable from the start where that costs nothing.  Under vm.overcommit_memory=2 and under
+ * RLIMIT_DATA all that is writable is accounted: there it is made so in growing steps.  A step is
+ * an mprotect, which wants mmap_lock for itself: a thread that is preempted in a page fault makes
+ * it last for milliseconds.
+ * Transparent huge pages are off unless asked for: a host set to "always" would round every touched
+ * page up to 2 MiB and break the promise that the memory limit makes.  Core dumps leave the cache's
+ * contents out (MADV_DONTDUMP).
  */
 #include "region.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #define STEP_MIN ((size_t)64 << 10)
 #define STEP_MAX ((size_t)4 << 20)
 
+/* Is what is writable accounted for, touched or not?  If the system does not tell, yes. */
+static bool
+is_accounted(void)
+{
+    struct rlimit data;
+    if (getrlimit(RLIMIT_DATA, &data) != 0 || data.rlim_cur != RLIM_INFINITY)
+        return true;
+    char mode = '2';
+    int fd = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        if (read(fd, &mode, 1) != 1)
+            mode = '2';
+        close(fd);
+    }
+    return mode == '2';
+}
+
 int
 region_reserve(struct region *r, size_t bytes, bool huge_pages)
 {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     bytes = (bytes + STEP_MAX - 1) & ~(STEP_MAX - 1);
-    void *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *at = MAP_FAILED;
+    if (!is_accounted())
+        at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    bool writable = at != MAP_FAILED;
+    if (!writable)
+        at = mmap(NULL, bytes, PROT_NONE, flags, -1, 0);
     if (at == MAP_FAILED)
         return -errno;
     madvise(at, bytes, huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
     madvise(at, bytes, MADV_DONTDUMP);
-    *r = (struct region){.base = at, .reserved = bytes, .huge = huge_pages};
+    *r = (struct region){.base = at, .reserved = bytes, .usable = writable ? bytes : 0,
+                         .huge = huge_pages};
     return 0;
 }
 

@@ -2,8 +2,8 @@
  * segment.c -- the pool of segments.
  *
  * A mutex guards it: it is taken once for each 64 KiB to 1 MiB stored, never with another lock
- * held.  The one system call under it is an mprotect for each few megabytes that are used for the
- * first time; memory is touched and given back outside.
+ * held; memory is touched and given back outside.  (Where a region cannot be writable from the
+ * start, an mprotect for each few megabytes used for the first time is made under it.)
  * The free list is a stack: memory that was in use a moment ago is in the caches and mapped.
  */
 #include "segment.h"

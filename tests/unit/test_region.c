@@ -1,0 +1,74 @@
+/*
+ * test_region.c -- reserved address space, writable at once or in steps.
+ *
+ * Goal: what was asked for can be written and was zero, what was dropped is zero again, and under a
+ * limit on data a reservation far beyond it is granted and only what is used counts.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include <cmocka.h>
+
+#include "base/region.h"
+
+#define MIB ((size_t)1 << 20)
+
+static void
+use_and_drop(size_t reserved, size_t used)
+{
+    struct region r;
+    assert_int_equal(region_reserve(&r, reserved, false), 0);
+    assert_true(r.reserved >= reserved);
+    for (size_t bytes = 100000; bytes < used; bytes += 100000) {
+        assert_int_equal(region_use(&r, bytes), 0);
+        assert_true(r.usable >= bytes && r.usable <= r.reserved);
+        assert_int_equal(r.base[bytes - 1], 0);
+        memset(r.base + bytes - 100000, 'x', 100000);
+    }
+    region_drop(&r, MIB, MIB);
+    assert_int_equal(r.base[MIB - 1], 'x');
+    assert_int_equal(r.base[MIB], 0);
+    assert_int_equal(r.base[2 * MIB - 1], 0);
+    assert_int_equal(r.base[2 * MIB], 'x');
+    assert_true(region_use(&r, r.reserved + 1) != 0);
+    region_release(&r);
+    assert_null(r.base);
+}
+
+static void
+as_the_system_likes(void **state)
+{
+    (void)state;
+    use_and_drop(1024 * MIB, 30 * MIB);
+}
+
+static void
+within_a_limit_on_data(void **state)
+{
+    (void)state;
+    struct rlimit before, limit;
+    assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
+    limit = before;
+    limit.rlim_cur = 512 * MIB;
+    assert_int_equal(setrlimit(RLIMIT_DATA, &limit), 0);
+    struct region r;
+    assert_int_equal(region_reserve(&r, 256 * MIB, false), 0);
+    assert_int_equal(r.usable, 0);     /* granted, it would be half of what there is */
+    region_release(&r);
+    use_and_drop(1024 * MIB, 30 * MIB);
+    assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(as_the_system_likes),
+        cmocka_unit_test(within_a_limit_on_data),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
