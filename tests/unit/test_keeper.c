@@ -1,8 +1,8 @@
 /*
  * test_keeper.c -- the thread that keeps house while nobody else does.
  *
- * Goal: without any call from another thread memory is touched ahead and a lowered limit is reached;
- * it works beside threads that store, and it ends when it is told to, busy or asleep.
+ * Goal: without any call from another thread memory is touched ahead and a lowered limit is
+ * reached; it works beside threads that store, and it ends when it is told to, busy or asleep.
  *
  * Method: a store, a keeper, and what the statistics say within a bounded time.
  */
