@@ -14,6 +14,8 @@
  * measured is the server.
  *
  * The keys that are read are stored first.  A miss is counted, not an error.
+ * --set-percent makes some of the requests sets of other keys, which must all
+ * be answered STORED.
  * Exit status: 0 done, 1 an error reply, 2 failure.
  *
  * Threads: the reader is the main thread and owns everything but `writer`,
@@ -31,7 +33,8 @@
 
 #define VALUE_BYTES     100
 #define KEY_FORMAT      "%s-%015" PRIu64 /* 20 bytes */
-#define REQUEST_BYTES   64
+#define REQUEST_BYTES   192
+#define SET_SHARE       100 /* requests, of which set_percent are sets */
 #define INPUT_BYTES     (256 << 10)
 #define OUTPUT_BYTES    (64 << 10)
 #define OPEN_MAX_POW2   16384 /* requests of one connection that may wait for answers */
@@ -41,7 +44,7 @@
 
 struct options {
     const char *host, *port, *socket_path;
-    uint64_t rate, connections, seconds, keys, depth;
+    uint64_t rate, connections, seconds, keys, depth, set_percent;
     uint64_t fill, fill_first, fill_rate, fill_bytes, refusals;
 };
 
@@ -235,7 +238,7 @@ _Static_assert((OPEN_MAX_POW2 & (OPEN_MAX_POW2 - 1)) == 0, "a place in the ring 
 static struct {
     struct reader *list;
     struct pollfd polls[CONNECTIONS_MAX];
-    uint64_t start, asked, answered, hits, errors;
+    uint64_t start, asked, answered, sets, hits, errors;
     char in[INPUT_BYTES];
 } readers;
 
@@ -251,6 +254,18 @@ has_room(const struct reader *r)
     return r->asked - r->answered < OPEN_MAX_POW2 && r->out_used + REQUEST_BYTES <= OUTPUT_BYTES;
 }
 
+static size_t
+put_request(char *at)
+{
+    uint64_t key = mix64(readers.asked) % opt.keys;
+
+    if (readers.asked * opt.set_percent % SET_SHARE >= opt.set_percent)
+        return (size_t)snprintf(at, REQUEST_BYTES, "get " KEY_FORMAT "\r\n", "read", key);
+    readers.sets++;
+    return (size_t)snprintf(at, REQUEST_BYTES, "set " KEY_FORMAT " 0 0 %d\r\n%0*d\r\n", "sets",
+                            key, VALUE_BYTES, VALUE_BYTES, 0);
+}
+
 /* Puts all requests that are due on their connections, in turn. */
 static void
 ask_what_is_due(uint64_t now)
@@ -262,9 +277,7 @@ ask_what_is_due(uint64_t now)
         if (due > now || !has_room(r))
             return;
         r->due[r->asked++ & (OPEN_MAX_POW2 - 1)] = due;
-        r->out_used +=
-            (size_t)snprintf(r->out + r->out_used, REQUEST_BYTES, "get " KEY_FORMAT "\r\n", "read",
-                             mix64(readers.asked) % opt.keys);
+        r->out_used += put_request(r->out + r->out_used);
         readers.asked++;
     }
 }
@@ -304,7 +317,7 @@ take_answers(struct reader *r)
             continue;
         }
         if (reply == REPLY_BAD && readers.errors++ == 0)
-            fprintf(stderr, "latency: get was answered \"%s\"\n", r->replies.line);
+            fprintf(stderr, "latency: a request was answered \"%s\"\n", r->replies.line);
         if (r->answered == r->asked)
             die("an answer to no request");
         histogram_add(now - r->due[r->answered++ & (OPEN_MAX_POW2 - 1)]);
@@ -399,6 +412,7 @@ static const struct {
     {"--fill-bytes", NULL, &opt.fill_bytes, 1, 1 << 20, "length of their values (default 100)"},
     {"--fill-rate", NULL, &opt.fill_rate, 0, 1ull << 40, "of them a second at most (0: no limit)"},
     {"--refusals", NULL, &opt.refusals, 0, 1, "1: \"out of memory\" is counted, no error"},
+    {"--set-percent", NULL, &opt.set_percent, 0, 100, "of the requests (default 0)"},
     {"--depth", NULL, &opt.depth, 1, 1000, "sets in one batch of the writer (default 32)"},
 };
 
@@ -411,7 +425,7 @@ print_help(void)
          "Asks a server of the text protocol at a fixed rate and prints the latency in\n"
          "microseconds, counted from the moment each request was due.\n");
     for (size_t i = 0; i < OPTION_COUNT; i++)
-        printf("  %-14s %s  %s\n", options[i].name, options[i].number ? "N" : "X",
+        printf("  %-15s %s  %s\n", options[i].name, options[i].number ? "N" : "X",
                options[i].help);
     puts("\nExit status: 0 done, 1 an error reply, 2 failure.");
 }
@@ -452,6 +466,8 @@ print_result(double seconds)
     for (size_t i = 0; i < sizeof percentiles / sizeof percentiles[0]; i++)
         printf(" %s=%" PRIu64, percentiles[i].name, histogram_percentile(percentiles[i].percent));
     printf(" max=%" PRIu64 " unit=us", histogram.max_us);
+    if (opt.set_percent)
+        printf(" sets=%" PRIu64, readers.sets);
     if (opt.fill)
         printf(" fill=%" PRIu64 " fill_seconds=%.3f refused=%" PRIu64, opt.fill,
                (double)writer.ns / (double)NSEC_PER_SEC, writer.refused);
