@@ -189,6 +189,18 @@ cmd_memory_borrow(struct cmd_thread *t, size_t bytes)
     return store_borrow(t->store, bytes);
 }
 
+bool
+cmd_memory_borrow_spare(struct cmd_thread *t, size_t bytes)
+{
+    return store_borrow_spare(t->store, bytes);
+}
+
+bool
+cmd_memory_borrow_forced(struct cmd_thread *t, size_t bytes)
+{
+    return store_borrow_forced(t->store, bytes);
+}
+
 void
 cmd_memory_repay(struct cmd_thread *t, size_t bytes)
 {

@@ -97,17 +97,32 @@ struct cmd_cursor {
     uint64_t value_at;      /* get: bytes of the current value that have been handed out */
     uint64_t value_bytes;   /* get: of how many */
     uint64_t value_serial;  /* get: which value they belong to */
+    size_t window;          /* get: the reply ends with so many bytes of it */
     bool in_value;
 };
 
 /*
  * Executes one request whose data block (if it has one) is in the input.  Appends to the reply;
  * small values are copied into its buffer, larger ones become spans that are valid until
- * cmd_leave().  Of a value above CMD_WINDOW_BYTES one window at a time is appended: CMD_FULL.
+ * cmd_leave().
+ *
+ * A value is left out, and CMD_FULL the answer, where it would pass reply->bytes_max; nothing has
+ * been counted for it then, and reply->wanted is what it needs if it is the first.  Of a value above
+ * CMD_WHOLE_BYTES_MAX that is kept in pieces, one window at a time is appended: CMD_FULL, and
+ * cursor->window is its length.  It is at the end of the reply; what of it is not sent is given
+ * back to the cursor by cmd_unsent(), so nobody needs to keep it.
  */
-#define CMD_WINDOW_BYTES (1u << 20)
+#define CMD_WHOLE_BYTES_MAX (64u << 10)
+#define CMD_WINDOW_BYTES (256u << 10)
 enum cmd_outcome cmd_execute(struct cmd_thread *t, const struct request *req,
                              struct cmd_cursor *cursor, struct reply *reply);
+void cmd_unsent(struct cmd_cursor *cursor, size_t bytes);
+
+/*
+ * Copies what is left of the value in which the cursor stands (value_bytes - value_at bytes), and
+ * moves the cursor to its end.  False: parts of it are gone, nothing has changed.
+ */
+bool cmd_copy_rest(struct cmd_thread *t, struct cmd_cursor *cursor, char *to);
 
 /* What to do with a storage request whose data block has not (all) arrived: PARSE_BODY. */
 enum cmd_body {
@@ -139,6 +154,10 @@ void cmd_upload_abort(struct cmd_thread *t, struct cmd_upload *u);
  * the allowance is used up; the connection must wait (or be closed), not allocate.
  */
 bool cmd_memory_borrow(struct cmd_thread *t, size_t bytes);
+/* The same for what could be done without: half of the allowance remains for others. */
+bool cmd_memory_borrow_spare(struct cmd_thread *t, size_t bytes);
+/* For what is in use already.  False: connections have half of -m, it must be freed again. */
+bool cmd_memory_borrow_forced(struct cmd_thread *t, size_t bytes);
 void cmd_memory_repay(struct cmd_thread *t, size_t bytes);
 
 /* Seconds on the store's clock, as read by cmd_enter(). */

@@ -3,14 +3,12 @@
  *
  * A value of up to COPY_BYTES_MAX bytes is copied behind its header, a longer one goes out from
  * where it lies in the store: past that length a span costs less than the copy.  A request may be
- * left between any two keys, or between two windows of a long value, and is gone on with from the
- * cursor.
+ * left between any two keys, or at any byte of a long value, and is gone on with from the cursor.
  */
 #include "inner.h"
 
 #define COPY_BYTES_MAX 4096u
-#define WINDOW_SPANS_MAX 256u
-#define REPLY_BYTES_MAX ((size_t)256 << 10)    /* sent before the next key is looked up */
+#define WHOLE_SPANS_MAX 20u            /* pieces are at least 1/16 of 64 KiB less their headers */
 #define KEYS_PER_CALL 1024u
 #define ROUNDS_MAX 4u
 
@@ -47,34 +45,66 @@ put_header(const struct request *req, struct reply *reply, struct slice key,
                                               (uint32_t)v->value_bytes, with_cas, v->cas));
 }
 
-/* The next window of a value in pieces.  CMD_BROKEN: not all of it is there any more. */
-static enum cmd_outcome
-put_window(struct cmd_thread *t, struct store_key key, const struct store_view *v, uint64_t at,
-           struct cmd_cursor *cursor, struct reply *reply, const struct request *header_for)
+/* May this value go into the reply now? */
+static bool
+fits(const struct store_view *v, struct slice key, struct reply *reply)
 {
-    struct iovec spans[WINDOW_SPANS_MAX];
+    if (UNLIKELY(!v->value && v->value_bytes > CMD_WHOLE_BYTES_MAX)) {
+        if (!reply->windows)
+            reply->wanted = CMD_WINDOW_BYTES;
+        return reply->windows;
+    }
+    size_t bytes = proto_value_header_max(key.len) + v->value_bytes + 2;
+    bool spans = v->value || reply->span_count + WHOLE_SPANS_MAX + 3 <= REPLY_SPANS_MAX;
+    if (LIKELY(reply->bytes + bytes <= reply->bytes_max && spans))
+        return true;
+    if (reply->bytes == 0)
+        reply->wanted = bytes;
+    return false;
+}
+
+/* All of a value in pieces.  CMD_BROKEN: it is not all there any more. */
+static enum cmd_outcome
+put_pieces(struct cmd_thread *t, const struct request *req, struct store_key key,
+           const struct store_view *v, struct reply *reply)
+{
+    struct iovec spans[WHOLE_SPANS_MAX];
     uint64_t bytes = 0;
-    unsigned most = REPLY_SPANS_MAX - reply->span_count - 3;
-    unsigned n = store_spans(t->store, v->serial, v->value_bytes, at, CMD_WINDOW_BYTES, spans,
-                             most < WINDOW_SPANS_MAX ? most : WINDOW_SPANS_MAX, &bytes);
+    unsigned n = store_spans(t->store, v->serial, v->value_bytes, 0, v->value_bytes, spans,
+                             WHOLE_SPANS_MAX, &bytes);
     if (n == 0) {
         store_drop_broken(t->store, key, v->serial);
         return CMD_BROKEN;
     }
-    if (header_for)
-        put_header(header_for, reply, key.text, v);
+    CHECK(bytes == v->value_bytes);
+    put_header(req, reply, key.text, v);
     for (unsigned i = 0; i < n; i++)
         reply_span(reply, spans[i].iov_base, spans[i].iov_len);
-    if (at + bytes < v->value_bytes) {
-        cursor->in_value = true;
-        cursor->value_at = at + bytes;
-        cursor->value_bytes = v->value_bytes;
-        cursor->value_serial = v->serial;
-        return CMD_FULL;
-    }
-    cursor->in_value = false;
     reply_text(reply, SLICE("\r\n"));
     return CMD_DONE;
+}
+
+/* The next window of the value in which the cursor stands, behind its header where v is given. */
+static enum cmd_outcome
+put_window(struct cmd_thread *t, const struct request *req, struct store_key key,
+           const struct store_view *v, struct cmd_cursor *cursor, struct reply *reply)
+{
+    struct iovec spans[REPLY_SPANS_MAX];
+    uint64_t bytes = 0;
+    unsigned n = store_spans(t->store, cursor->value_serial, cursor->value_bytes,
+                             cursor->value_at, CMD_WINDOW_BYTES, spans,
+                             REPLY_SPANS_MAX - reply->span_count - 3, &bytes);
+    if (n == 0) {
+        store_drop_broken(t->store, key, cursor->value_serial);
+        return CMD_BROKEN;
+    }
+    if (v)
+        put_header(req, reply, key.text, v);
+    for (unsigned i = 0; i < n; i++)
+        reply_span(reply, spans[i].iov_base, spans[i].iov_len);
+    cursor->value_at += bytes;
+    cursor->window = bytes;
+    return CMD_FULL;
 }
 
 static void
@@ -93,6 +123,24 @@ put_whole(const struct request *req, struct reply *reply, struct slice key,
     reply_wrote(reply, v->value_bytes + 2);
 }
 
+static enum cmd_outcome
+put_value(struct cmd_thread *t, const struct request *req, struct store_key key,
+          const struct store_view *v, struct cmd_cursor *cursor, struct reply *reply)
+{
+    if (LIKELY(v->value != NULL)) {
+        put_whole(req, reply, key.text, v);
+        return CMD_DONE;
+    }
+    if (v->value_bytes <= CMD_WHOLE_BYTES_MAX)
+        return put_pieces(t, req, key, v, reply);
+    cursor->value_at = 0;
+    cursor->value_bytes = v->value_bytes;
+    cursor->value_serial = v->serial;
+    enum cmd_outcome outcome = put_window(t, req, key, v, cursor, reply);
+    cursor->in_value = outcome == CMD_FULL;
+    return outcome;
+}
+
 /* One key: CMD_DONE whether it was there or not. */
 static enum cmd_outcome
 get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
@@ -108,11 +156,9 @@ get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
             count_miss(t, req, v.gone);
             return CMD_DONE;
         }
-        enum cmd_outcome outcome = CMD_DONE;
-        if (v.value)
-            put_whole(req, reply, key.text, &v);
-        else
-            outcome = put_window(t, key, &v, 0, cursor, reply, req);
+        if (UNLIKELY(!fits(&v, key.text, reply)))
+            return CMD_FULL;
+        enum cmd_outcome outcome = put_value(t, req, key, &v, cursor, reply);
         if (LIKELY(outcome != CMD_BROKEN)) {
             count_hit(t, req);
             return outcome;
@@ -127,9 +173,45 @@ static enum cmd_outcome
 resume_value(struct cmd_thread *t, const struct request *req, struct slice text,
              struct cmd_cursor *cursor, struct reply *reply)
 {
-    struct store_view v = {.serial = cursor->value_serial, .value_bytes = cursor->value_bytes};
+    if (cursor->value_at == cursor->value_bytes) {
+        cursor->in_value = false;
+        reply_text(reply, SLICE("\r\n"));
+        return CMD_DONE;
+    }
+    if (!reply->windows) {
+        reply->wanted = CMD_WINDOW_BYTES;
+        return CMD_FULL;
+    }
     struct store_key key = key_of(t, req, text, cursor->key_number);
-    return put_window(t, key, &v, cursor->value_at, cursor, reply, NULL);
+    return put_window(t, req, key, NULL, cursor, reply);
+}
+
+void
+cmd_unsent(struct cmd_cursor *cursor, size_t bytes)
+{
+    CHECK(cursor->in_value && bytes <= cursor->value_at);
+    cursor->value_at -= bytes;
+}
+
+bool
+cmd_copy_rest(struct cmd_thread *t, struct cmd_cursor *cursor, char *to)
+{
+    struct iovec spans[REPLY_SPANS_MAX];
+    uint64_t at = cursor->value_at;
+    while (at < cursor->value_bytes) {
+        uint64_t bytes;
+        unsigned n = store_spans(t->store, cursor->value_serial, cursor->value_bytes, at,
+                                 cursor->value_bytes - at, spans, REPLY_SPANS_MAX, &bytes);
+        if (n == 0)
+            return false;
+        for (unsigned i = 0; i < n; i++) {
+            memcpy(to, spans[i].iov_base, spans[i].iov_len);
+            to += spans[i].iov_len;
+        }
+        at += bytes;
+    }
+    cursor->value_at = at;
+    return true;
 }
 
 enum cmd_outcome
@@ -141,8 +223,7 @@ run_get(struct cmd_thread *t, const struct request *req, struct cmd_cursor *curs
     for (size_t next = cursor->key_at; proto_next_key(req, &next, &text);
          cursor->key_at = next, cursor->key_number++) {
         size_t room = proto_value_header_max(text.len) + COPY_BYTES_MAX + 2;
-        if (UNLIKELY(!reply_has_room(reply, room, 2) || reply->bytes >= REPLY_BYTES_MAX ||
-                     cursor->key_number == stop))
+        if (UNLIKELY(!reply_has_room(reply, room, 2) || cursor->key_number == stop))
             return CMD_FULL;
         enum cmd_outcome outcome =
             UNLIKELY(cursor->in_value)

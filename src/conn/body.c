@@ -81,8 +81,7 @@ complete(struct conn_worker *w, struct visit *v)
 }
 
 /*
- * Receives until the socket is drained, the block is complete or the quantum is used up; after the
- * last the loop reports the connection again.
+ * Receives until the socket is drained, the block is complete or the quantum is used up.
  */
 static enum visit_stop
 receive_block(struct conn_worker *w, struct visit *v)
@@ -104,11 +103,12 @@ receive_block(struct conn_worker *w, struct visit *v)
         cmd_upload_filled(w->config.cmd, c->upload, (size_t)n);
         c->progress_s = w->now_s;
         conn_count(w, CONN_bytes_read, (size_t)n);
+        conn_count_bulk(w, (size_t)n);
         received += (size_t)n;
         if ((size_t)n < room)
             return VISIT_RUNS;
     }
-    return VISIT_RUNS;
+    return VISIT_QUEUES;
 }
 
 void

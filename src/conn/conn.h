@@ -30,6 +30,9 @@
 
 struct conn_worker;
 
+/* From here on malloc() must take a mapping of its own, which free() gives back (M_MMAP_THRESHOLD). */
+#define HEAP_BYTES_MAX ((size_t)128 << 10)
+
 /* Shared by all workers of a server, zero at the start. */
 struct conn_shared {
     _Atomic uint32_t memory_waiters;    /* connections that wait for memory, on any worker */

@@ -24,6 +24,8 @@ resize(struct conn_worker *w, struct conn *c, size_t cap)
         return false;
     }
     conn_count(w, CONN_conn_memory_bytes, (uint64_t)cap - c->in_cap);
+    if (cap < c->in_cap)
+        purse_freed(w, c->in_cap - cap);
     c->in = in;
     c->in_cap = (uint32_t)cap;
     return true;
@@ -45,6 +47,7 @@ input_drop(struct conn_worker *w, struct conn *c)
         return;
     conn_count(w, CONN_conn_memory_bytes, -(uint64_t)c->in_cap);
     free(c->in);
+    purse_freed(w, c->in_cap);
     c->in = NULL;
     c->in_at = c->in_len = c->in_cap = 0;
 }
@@ -79,8 +82,12 @@ input_keep(struct conn_worker *w, struct visit *v)
     c->in_at = c->in_len = 0;
     if (c->in_cap < rest) {
         size_t cap = c->need > rest ? c->need : rest;
-        if (!purse_cover(w, c, purse_held(c) - c->in_cap + cap))
+        size_t beside = purse_held(c) - c->in_cap;
+        if (!purse_cover(w, c, beside + cap)) {
             cap = rest;    /* received bytes are kept in any case */
+            if (!purse_force(w, c, beside + cap))
+                return false;
+        }
         if (!resize(w, c, cap))
             return false;
     }

@@ -2,45 +2,74 @@
  * output.c -- sending a reply, and keeping what the socket does not take.
  *
  * Spans of a reply may lie in the store and are valid in this wake-up only, so the rest is copied
- * at once.  A partial send is not tried again in the same turn: the socket is full.
+ * at once; but the rest of a long value may stay where it is, the cursor leads to it again.  A
+ * partial send is not tried again in the same turn: the socket is full.
  */
 #include "worker.h"
 
 #include <stdlib.h>
 
+/* Copies bytes at .. end of the reply. */
 static void
-copy_rest(const struct reply *r, size_t sent, char *to)
+copy_part(const struct reply *r, size_t at, size_t end, char *to)
 {
-    for (unsigned i = 0; i < r->span_count; i++) {
+    size_t start = 0;
+    for (unsigned i = 0; i < r->span_count && start < end; i++) {
         const struct iovec *span = &r->spans[i];
-        if (sent >= span->iov_len) {
-            sent -= span->iov_len;
-            continue;
+        size_t stop = start + span->iov_len < end ? start + span->iov_len : end;
+        if (stop > at) {
+            size_t from = start > at ? start : at;
+            memcpy(to, (const char *)span->iov_base + (from - start), stop - from);
+            to += stop - from;
         }
-        size_t n = span->iov_len - sent;
-        memcpy(to, (const char *)span->iov_base + sent, n);
-        to += n;
-        sent = 0;
+        start += span->iov_len;
     }
 }
 
-/* False: out of memory. */
-static bool
-keep_rest(struct conn_worker *w, struct conn *c, size_t sent)
+static void
+own_output(struct conn_worker *w, struct conn *c, char *out, size_t len)
 {
-    size_t rest = w->reply.bytes - sent;
-    /* Refused: kept all the same.  worker.h says why that is bounded. */
-    purse_cover(w, c, purse_held(c) + rest);
-    c->out = malloc(rest);
-    if (c->out == NULL) {
+    c->out = out;
+    c->out_at = 0;
+    c->out_len = len;
+    conn_count(w, CONN_conn_memory_bytes, len);
+}
+
+/* Bytes at .. end of the reply.  False: out of memory. */
+static bool
+keep_part(struct conn_worker *w, struct conn *c, size_t at, size_t end)
+{
+    if (!purse_force(w, c, purse_held(c) + end - at))
+        return false;
+    char *out = malloc(end - at);
+    if (out == NULL) {
         conn_count(w, CONN_malloc_fails, 1);
         return false;
     }
-    c->out_at = 0;
-    c->out_len = rest;
-    c->progress_s = w->now_s;
-    conn_count(w, CONN_conn_memory_bytes, rest);
-    copy_rest(&w->reply, sent, c->out);
+    copy_part(&w->reply, at, end, out);
+    own_output(w, c, out, end - at);
+    return true;
+}
+
+/*
+ * Bytes at .. end of the reply and all that is left of the value behind them.  False: not now; then
+ * the value is gone on with where it lies, if it is still there.
+ */
+static bool
+keep_value(struct conn_worker *w, struct conn *c, size_t at, size_t end)
+{
+    size_t left = c->cursor.value_bytes - c->cursor.value_at, text = end - at;
+    if (left > COPY_OUT_MAX || !purse_cover_spare(w, c, purse_held(c) + text + left))
+        return false;
+    char *out = malloc(text + left);
+    if (out == NULL || !cmd_copy_rest(w->config.cmd, &c->cursor, out + text)) {
+        free(out);
+        purse_settle(w, c);
+        return false;
+    }
+    copy_part(&w->reply, at, end, out);
+    own_output(w, c, out, text + left);
+    conn_count_bulk(w, left);
     return true;
 }
 
@@ -56,6 +85,24 @@ forget_reply(struct reply *r)
     r->span_count = 0;
 }
 
+/* What the socket has taken of the reply. */
+static size_t
+send_reply(struct conn_worker *w, struct conn *c, size_t *sent)
+{
+    struct reply *r = &w->reply;
+    DCHECK(c->out == NULL);
+    ssize_t n = wire_sendv(&c->wire, r->spans, r->span_count);
+    if (UNLIKELY(n < 0)) {
+        c->broken = c->hung_up || !wire_is_later(n);
+        n = 0;
+    }
+    *sent += (size_t)n;
+    conn_count(w, CONN_bytes_written, (size_t)n);
+    if (UNLIKELY(r->bytes >= BULK_REPLY_MIN))
+        conn_count_bulk(w, r->bytes);
+    return (size_t)n;
+}
+
 bool
 output_send(struct conn_worker *w, struct conn *c, size_t *sent)
 {
@@ -64,19 +111,31 @@ output_send(struct conn_worker *w, struct conn *c, size_t *sent)
         r->span_count = 0;    /* a silenced reply may have left an empty one */
         return true;
     }
-    DCHECK(c->out == NULL);
-    ssize_t n = wire_sendv(&c->wire, r->spans, r->span_count);
-    if (UNLIKELY(n < 0)) {
-        c->broken = !wire_is_later(n);
-        n = 0;
+    size_t n = send_reply(w, c, sent), end = r->bytes;
+    if (UNLIKELY(n < end) && !c->broken) {
+        c->broken = !keep_part(w, c, n, end);
+        c->progress_s = w->now_s;
     }
-    *sent += (size_t)n;
-    conn_count(w, CONN_bytes_written, (size_t)n);
-    bool all = (size_t)n == r->bytes;
-    if (UNLIKELY(!all) && !c->broken)
-        c->broken = !keep_rest(w, c, (size_t)n);
     forget_reply(r);
-    return all;
+    return n == end;
+}
+
+bool
+output_send_window(struct conn_worker *w, struct conn *c, size_t *sent)
+{
+    struct reply *r = &w->reply;
+    size_t n = send_reply(w, c, sent), end = r->bytes, text = end - c->cursor.window;
+    if (n < end && !c->broken) {
+        size_t from = n > text ? n : text;
+        cmd_unsent(&c->cursor, end - from);
+        if (!keep_value(w, c, n, from) && n < from)
+            c->broken = !keep_part(w, c, n, from);
+        if (n > 0 || c->wait != CONN_WAIT_OUTPUT)
+            c->progress_s = w->now_s;
+    }
+    c->cursor.window = 0;
+    forget_reply(r);
+    return n == end;
 }
 
 bool
@@ -89,6 +148,7 @@ output_flush(struct conn_worker *w, struct conn *c)
         return false;
     }
     conn_count(w, CONN_bytes_written, (size_t)n);
+    conn_count_bulk(w, (size_t)n);
     c->out_at += (size_t)n;
     if (n > 0)
         c->progress_s = w->now_s;
@@ -104,6 +164,7 @@ output_drop(struct conn_worker *w, struct conn *c)
 {
     conn_count(w, CONN_conn_memory_bytes, -(uint64_t)c->out_len);
     free(c->out);
+    purse_freed(w, c->out_len);
     c->out = NULL;
     c->out_at = c->out_len = 0;
 }

@@ -5,11 +5,13 @@
  * none may be closed on account of another one before the last event has been looked at.
  *
  * No loop here is without bound: each connection is received from once, what it may have executed
- * or send in a turn is limited, and what is left stays reported by the loop or queued.
+ * or send in a turn is limited, and what is left stays reported by the loop or queued.  Long values
+ * come last: they share what one turn may spend on them.
  */
 #include "worker.h"
 
 #define SWEEP_MS 1000
+#define BULK_VISITS_MAX 64u
 #define HOARDERS_LOOKED_AT 256
 #define HOARDERS_PER_SWEEP 4
 
@@ -33,8 +35,7 @@ add_visit(struct conn_worker *w, struct conn *c)
 static void
 silence(struct conn_worker *w, struct conn *c, unsigned what)
 {
-    bool for_memory = c->wait == CONN_WAIT_MEMORY || c->wait == CONN_WAIT_UPLOAD;
-    if (what & LOOP_HANGUP && for_memory) {
+    if (what & LOOP_HANGUP && conn_wants_memory(c)) {
         conn_close(w, c);
     } else if (what & LOOP_HANGUP) {
         loop_remove(w->config.loop, c->wire.fd);
@@ -54,10 +55,12 @@ gather_events(struct conn_worker *w, const struct loop_event *events, unsigned c
         __builtin_prefetch(events[i].tag, 1);
     for (unsigned i = 0; i < count; i++) {
         struct conn *c = events[i].tag;
-        if (LIKELY(c->wait <= CONN_WAIT_OUTPUT))
-            add_visit(w, c);
-        else
+        if (UNLIKELY(c->wait > CONN_WAIT_OUTPUT))
             silence(w, c, events[i].what);
+        else if (UNLIKELY(conn_is_bulk(c)))
+            conn_wait_for(w, c, CONN_WAIT_BULK);
+        else
+            add_visit(w, c);
     }
 }
 
@@ -70,6 +73,23 @@ gather_queue(struct conn_worker *w, enum conn_wait which, unsigned most)
         if (which == CONN_WAIT_MEMORY && !purse_cover(w, c, c->lent_wanted))
             return;
         add_visit(w, c);
+    }
+}
+
+/* Those for which there is neither memory nor room in the socket make way for the next. */
+static void
+gather_replies(struct conn_worker *w, unsigned most)
+{
+    struct list *head = &w->queues[CONN_WAIT_REPLY];
+    struct list *last = head->prev;
+    for (struct list *at = head->next, *next; at != head && most > 0; at = next, most--) {
+        next = at == last ? head : at->next;
+        struct conn *c = LIST_ENTRY(at, struct conn, queue);
+        if (purse_cover(w, c, c->lent_wanted) ||
+            wire_room(&c->wire) >= c->lent_wanted - purse_held(c))
+            add_visit(w, c);
+        else
+            conn_wait_for(w, c, CONN_WAIT_REPLY);
     }
 }
 
@@ -130,6 +150,22 @@ run_batches(struct conn_worker *w)
         first = execute_batch(w, first);
         if (next < first)
             next = first;    /* it was stopped in the middle of its input */
+    }
+}
+
+/* One by one, so that the share of a turn is exceeded by one visit at most. */
+static void
+run_bulk(struct conn_worker *w)
+{
+    struct list *head = &w->queues[CONN_WAIT_BULK];
+    for (unsigned most = BULK_VISITS_MAX; most > 0 && w->bulk_left > 0; most--) {
+        if (LIKELY(list_empty(head)))
+            return;
+        w->arena_used = 0;
+        w->visit_count = 0;
+        add_visit(w, LIST_ENTRY(head->next, struct conn, queue));
+        receive_all(w);
+        run_batches(w);
     }
 }
 
@@ -198,6 +234,7 @@ sweep(struct conn_worker *w)
     if (LIKELY(w->now_s == w->swept_s))
         return;
     w->swept_s = w->now_s;
+    purse_return(w);
     sweep_stuck(w, CONN_WAIT_OUTPUT, STUCK_READER_S, CONN_conn_closed_stuck_reader);
     sweep_stuck(w, CONN_WAIT_HOLDING, STUCK_UPLOAD_S, CONN_conn_closed_stuck_upload);
     sweep_hoarders(w);
@@ -209,13 +246,13 @@ static int
 next_timeout_ms(const struct conn_worker *w, bool store_busy)
 {
     const struct list *queues = w->queues;
-    if (!list_empty(&queues[CONN_WAIT_READY]))
+    if (!list_empty(&queues[CONN_WAIT_READY]) || !list_empty(&queues[CONN_WAIT_BULK]))
         return 0;
     if (!list_empty(&queues[CONN_WAIT_STORE]) || !list_empty(&queues[CONN_WAIT_MEMORY]) ||
-        !list_empty(&queues[CONN_WAIT_UPLOAD]))
+        !list_empty(&queues[CONN_WAIT_REPLY]) || !list_empty(&queues[CONN_WAIT_UPLOAD]))
         return store_busy ? 0 : PARKED_RETRY_MS;
     if (!list_empty(&queues[CONN_WAIT_OUTPUT]) || !list_empty(&queues[CONN_WAIT_HOLDING]) ||
-        !list_empty(&w->idle))
+        !list_empty(&w->idle) || w->heap_kept > 0)
         return SWEEP_MS;
     return -1;
 }
@@ -228,15 +265,18 @@ conn_turn(struct conn_worker *w, const struct loop_event *events, unsigned count
     w->now_s = cmd_now(cmd);
     w->arena_used = 0;
     w->visit_count = 0;
+    w->bulk_left = BULK_BYTES_PER_TURN;
     if (UNLIKELY(w->starved))
         purse_probe(w);
     gather_events(w, events, count);
     gather_queue(w, CONN_WAIT_MEMORY, QUEUED_PER_TURN / 4);
+    gather_replies(w, QUEUED_PER_TURN / 4);
     gather_queue(w, CONN_WAIT_UPLOAD, QUEUED_PER_TURN / 4);
     gather_queue(w, CONN_WAIT_STORE, QUEUED_PER_TURN / 4);
-    gather_queue(w, CONN_WAIT_READY, QUEUED_PER_TURN / 2);
+    gather_queue(w, CONN_WAIT_READY, QUEUED_PER_TURN / 4);
     receive_all(w);
     run_batches(w);
+    run_bulk(w);
     sweep(w);
     cmd_leave(cmd);
     return next_timeout_ms(w, cmd_maintain(cmd));

@@ -11,8 +11,6 @@
  */
 #include "worker.h"
 
-#include <stdlib.h>
-
 #include "obs/log.h"
 
 #define FULL_ROUNDS_MAX 8         /* calls for one get of many keys; then others have their turn */
@@ -63,64 +61,65 @@ visit_send(struct conn_worker *w, struct visit *v)
     return output_send(w, v->conn, &v->sent);
 }
 
-/* Where a reply stood before a request, to take its answer back. */
-struct mark {
-    size_t len, bytes, last_span_bytes;
-    unsigned span_count;
-    char *block;
-    struct cmd_cursor cursor;
-};
-
-static inline struct mark
-mark_reply(const struct reply *r, const struct cmd_cursor *cursor)
+/*
+ * A long list of statistics must be covered before it is sent, because what the socket leaves has to
+ * be kept whatever the allowance says.  Making it once more changes nothing.
+ */
+static enum visit_stop
+execute_stats(struct conn_worker *w, struct visit *v, const struct request *req)
 {
-    return (struct mark){r->len, r->bytes, r->span_count ? r->spans[r->span_count - 1].iov_len : 0,
-                         r->span_count, r->block, *cursor};
-}
-
-static void
-take_back(struct reply *r, struct cmd_cursor *cursor, const struct mark *mark)
-{
-    if (r->block != mark->block) {
-        free(r->block);
-        r->block = mark->block;
-    }
-    r->len = mark->len;
-    r->bytes = mark->bytes;
-    r->span_count = mark->span_count;
-    if (r->span_count > 0)
-        r->spans[r->span_count - 1].iov_len = mark->last_span_bytes;
-    *cursor = mark->cursor;
-}
-
-/* Executing it once more changes nothing but statistics. */
-static bool
-is_repeatable(const struct request *req)
-{
-    return verb_is_get(req->verb) || req->verb == VERB_STATS;
+    struct conn *c = v->conn;
+    struct reply *r = &w->reply;
+    if (!visit_send(w, v))
+        return VISIT_BLOCKED;
+    enum cmd_outcome outcome = cmd_execute(w->config.cmd, req, &c->cursor, r);
+    CHECK(outcome == CMD_DONE);
+    size_t uncovered = w->starved ? CONN_FREE_BYTES : OUTPUT_UNCOVERED_MAX;
+    if (r->bytes <= uncovered || purse_cover(w, c, purse_held(c) + r->bytes))
+        return VISIT_RUNS;
+    c->lent_wanted = purse_held(c) + r->bytes;
+    reply_clear(r);
+    return VISIT_WAITS;
 }
 
 /*
- * A large reply must be covered before it is sent, because what the socket leaves has to be kept
- * whatever the allowance says.
+ * A value that must go out whole is longer than what may be sent without cover.  RUNS: *out_bytes
+ * may be sent.  While the allowance is used up, those go on whose socket will take all of it.
  */
-static bool
-reply_is_covered(struct conn_worker *w, struct conn *c)
+static enum visit_stop
+cover_value(struct conn_worker *w, struct conn *c, size_t *out_bytes)
 {
-    size_t uncovered = UNLIKELY(w->starved) ? CONN_FREE_BYTES : OUTPUT_UNCOVERED_MAX;
-    return LIKELY(w->reply.bytes <= uncovered) ||
-           purse_cover(w, c, purse_held(c) + w->reply.bytes);
+    size_t wanted = w->reply.wanted, total = purse_held(c) + wanted;
+    if (!purse_cover(w, c, total) && wire_room(&c->wire) < wanted) {
+        c->lent_wanted = total;
+        return VISIT_WAITS;
+    }
+    *out_bytes = wanted;
+    return VISIT_RUNS;
 }
 
-/* After CMD_FULL: RUNS when the request can go on. */
+/* After CMD_FULL: RUNS when the request can go on, *out_bytes as above. */
 static enum visit_stop
-make_room(struct conn_worker *w, struct visit *v)
+make_room(struct conn_worker *w, struct visit *v, size_t *out_bytes)
 {
-    if (w->reply.bytes == 0)
+    struct conn *c = v->conn;
+    if (c->cursor.window > 0) {
+        if (!output_send_window(w, c, &v->sent))
+            return VISIT_BLOCKED;
+        return w->bulk_left == 0 ? VISIT_QUEUES : VISIT_RUNS;
+    }
+    if (w->reply.bytes > 0) {
+        if (!visit_send(w, v))
+            return VISIT_BLOCKED;
+        if (v->sent >= w->config.bytes_per_turn)
+            return VISIT_YIELDS;
+        return w->bulk_left == 0 ? VISIT_QUEUES : VISIT_RUNS;
+    }
+    if (w->reply.wanted == 0)
         return VISIT_YIELDS;
-    if (!visit_send(w, v))
-        return VISIT_BLOCKED;
-    return v->sent >= w->config.bytes_per_turn ? VISIT_YIELDS : VISIT_RUNS;
+    if (w->reply.wanted >= CMD_WINDOW_BYTES)
+        return VISIT_QUEUES;
+    return cover_value(w, c, out_bytes);
 }
 
 static enum visit_stop
@@ -128,21 +127,21 @@ execute_request(struct conn_worker *w, struct visit *v, const struct request *re
 {
     struct conn *c = v->conn;
     struct reply *r = &w->reply;
+    size_t covered = 0;
+    if (UNLIKELY(req->verb == VERB_STATS))
+        return execute_stats(w, v, req);
     for (unsigned rounds = 0;; rounds++) {
         if (UNLIKELY(w->starved) && !visit_send(w, v))
             return VISIT_BLOCKED;
-        struct mark mark = mark_reply(r, &c->cursor);
-        enum cmd_outcome outcome = cmd_execute(w->config.cmd, req, &c->cursor, r);
-        if (!reply_is_covered(w, c) && is_repeatable(req)) {
-            c->lent_wanted = purse_held(c) + r->bytes;
-            take_back(r, &c->cursor, &mark);
-            return VISIT_WAITS;
-        }
-        switch (outcome) {
+        size_t uncovered = UNLIKELY(w->starved) ? CONN_FREE_BYTES : OUTPUT_UNCOVERED_MAX;
+        r->bytes_max = covered > uncovered ? covered : uncovered;
+        r->windows = w->bulk_left > 0;
+        r->wanted = 0;
+        switch (cmd_execute(w->config.cmd, req, &c->cursor, r)) {
         case CMD_DONE:
             return VISIT_RUNS;
         case CMD_FULL: {
-            enum visit_stop stop = make_room(w, v);
+            enum visit_stop stop = make_room(w, v, &covered);
             if (stop != VISIT_RUNS)
                 return stop;
             if (rounds == FULL_ROUNDS_MAX)
@@ -189,6 +188,8 @@ run_request(struct conn_worker *w, struct visit *v, const struct request *req,
             return VISIT_BLOCKED;
         if (v->sent >= w->config.bytes_per_turn)
             return VISIT_YIELDS;
+        if (w->bulk_left == 0)
+            return VISIT_QUEUES;
     }
     return VISIT_RUNS;
 }
@@ -254,7 +255,7 @@ settle_down(struct conn_worker *w, struct visit *v)
         conn_wait_for(w, c, CONN_WAIT_STORE);
         break;
     case VISIT_WAITS:
-        conn_wait_for(w, c, c->lent_wanted ? CONN_WAIT_MEMORY : CONN_WAIT_UPLOAD);
+        conn_wait_for(w, c, c->lent_wanted ? CONN_WAIT_REPLY : CONN_WAIT_UPLOAD);
         break;
     case VISIT_YIELDS:
         conn_count(w, CONN_conn_yields, 1);
@@ -263,8 +264,16 @@ settle_down(struct conn_worker *w, struct visit *v)
         else
             conn_rest(w, c);
         break;
+    case VISIT_QUEUES:
+        if (c->in_ready || c->upload)
+            conn_wait_for(w, c, CONN_WAIT_BULK);
+        else
+            conn_rest(w, c);
+        break;
+    case VISIT_BLOCKED:               /* by a value that stays where it is */
+        conn_wait_for(w, c, CONN_WAIT_OUTPUT);
+        break;
     case VISIT_RUNS:
-    case VISIT_BLOCKED:
     case VISIT_CLOSES:
         conn_rest(w, c);
         break;

@@ -28,6 +28,9 @@ ssize_t wire_recv(struct wire *wire, void *at, size_t n);
 /* Sends as much as is taken.  Fewer bytes than there are: the rest does not fit now. */
 ssize_t wire_sendv(struct wire *wire, const struct iovec *spans, unsigned count);
 
+/* How many bytes wire_sendv() will surely take now; 0 if that cannot be said. */
+size_t wire_room(const struct wire *wire);
+
 /* True: wire_recv() has something although the loop will not say so. */
 bool wire_pending(const struct wire *wire);
 

@@ -4,6 +4,8 @@
  * A reply of one span goes out by send(): sendmsg() costs the kernel a copy of the header and of
  * the vector, which shows at one request at a time.
  */
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,6 +32,18 @@ wire_sendv(struct wire *wire, const struct iovec *spans, unsigned count)
         sent = sendmsg(wire->fd, &message, MSG_NOSIGNAL);
     }
     return sent >= 0 ? sent : -errno;
+}
+
+/* Half of the buffer is what the kernel's own bookkeeping may take. */
+size_t
+wire_room(const struct wire *wire)
+{
+    int size, queued;
+    socklen_t len = sizeof size;
+    if (getsockopt(wire->fd, SOL_SOCKET, SO_SNDBUF, &size, &len) != 0 ||
+        ioctl(wire->fd, SIOCOUTQ, &queued) != 0)
+        return 0;
+    return size / 2 > queued ? (size_t)(size / 2 - queued) : 0;
 }
 
 bool

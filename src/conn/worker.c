@@ -49,6 +49,7 @@ conn_worker_destroy(struct conn_worker *w)
         CHECK(!link->is_walk);
         conn_close(w, LIST_ENTRY(link, struct conn, link));
     }
+    purse_return(w);
     cmd_leave(w->config.cmd);
     roster_fini(w);
     reply_clear(&w->reply);
@@ -96,16 +97,17 @@ conn_open(struct conn_worker *w, const struct accepted *client)
     if (c != NULL) {
         init(c, client, now_s);
         error = loop_add(w->config.loop, client->fd, LOOP_READ, c);
+        if (error == 0 && !purse_force(w, c, sizeof *c))
+            error = -ENOMEM;
     }
     if (error != 0) {
-        conn_count(w, CONN_malloc_fails, error == -ENOMEM);
+        conn_count(w, CONN_malloc_fails, c == NULL);
         struct wire wire = {.fd = client->fd};
         wire_close(&wire, false);
         free(c);
         tell_closed(w);
         return error;
     }
-    purse_cover(w, c, sizeof *c);    /* refused: the limit of connections bounds them */
     if (w->config.idle_timeout_s > 0 && client->peer.family != AF_UNIX)
         list_append(&w->idle, &c->idle);
     roster_add(w, c);
@@ -125,7 +127,7 @@ conn_refuse(const struct accepted *client, struct slice line)
 static void
 count_waiter(struct conn_worker *w, const struct conn *c, uint32_t by)
 {
-    if (c->wait == CONN_WAIT_MEMORY || c->wait == CONN_WAIT_UPLOAD)
+    if (conn_wants_memory(c))
         atomic_fetch_add_explicit(&w->config.shared->memory_waiters, by, memory_order_relaxed);
 }
 
@@ -142,7 +144,7 @@ conn_close(struct conn_worker *w, struct conn *c)
         cmd_upload_abort(w->config.cmd, c->upload);
     input_drop(w, c);
     output_drop(w, c);
-    cmd_memory_repay(w->config.cmd, c->lent);
+    purse_close(w, c);
     wire_close(&c->wire, c->closing);
     free(c);
     tell_closed(w);
@@ -171,8 +173,11 @@ state_of(const struct conn *c)
         return CONN_STATE_MWRITE;
     case CONN_WAIT_STORE:
     case CONN_WAIT_MEMORY:
+    case CONN_WAIT_REPLY:
     case CONN_WAIT_UPLOAD:
         return CONN_STATE_WAITING;
+    case CONN_WAIT_BULK:
+        return c->upload ? CONN_STATE_NREAD : CONN_STATE_MWRITE;
     case CONN_WAIT_READY:
     case CONN_WAIT_COUNT:
         break;
@@ -189,7 +194,9 @@ goes_to_tail(const struct conn_worker *w, const struct conn *c)
     case CONN_WAIT_OUTPUT:
         return c->progress_s == w->now_s;
     case CONN_WAIT_STORE:
+    case CONN_WAIT_REPLY:
     case CONN_WAIT_READY:
+    case CONN_WAIT_BULK:
         return true;
     case CONN_WAIT_INPUT:
     case CONN_WAIT_MEMORY:
@@ -208,7 +215,7 @@ change_place(struct conn_worker *w, struct conn *c, enum conn_wait wait)
         count_waiter(w, c, (uint32_t)-1);
         c->wait = (uint8_t)wait;
         count_waiter(w, c, 1);
-        if (wait == CONN_WAIT_MEMORY || wait == CONN_WAIT_UPLOAD)
+        if (conn_wants_memory(c))
             conn_count(w, CONN_conn_memory_waits, 1);
     }
     if (!same || goes_to_tail(w, c)) {

@@ -9,18 +9,29 @@
  *     OUTPUT    part of a reply is kept: the loop tells when the socket takes more
  *     STORE     the store needs a moment (CMD_AGAIN): tried again each turn
  *     MEMORY    its share of -m is used up: tried again each turn, the oldest first
+ *     REPLY     the same, for a value that its socket might not take: tried in rotation, because
+ *               room in the socket will do as well
  *     UPLOAD    the same, for an upload that has not been admitted: nobody waits behind these
  *     READY     has used its quantum: goes on in the next turn
+ *     BULK      has a long value to receive or to send, and waits for its share of a turn
  *
  * Buffers.  `in` holds received bytes that have not been executed: in_at..in_at+in_len.  in_ready
  * says that whole requests may be among them, so nothing is received until they are done.  `out`
- * holds the rest of a reply; while it is there, nothing is executed and nothing received.
+ * holds the rest of a reply; while it is there, nothing is executed and nothing received.  Of a
+ * value in pieces nothing needs to be kept: the cursor says what has been sent of it.
+ *
+ * Bulk.  What concerns long values is done after everything else of a turn, for BULK_BYTES_PER_TURN
+ * over all connections, the longest waiting first.
  *
  * Memory.  held = the connection and its buffers; lent = what cmd_memory_borrow() has granted.
- * Buffers are covered (lent >= held) before they grow, with three exceptions that bound what a
- * client can hold without cover: CONN_FREE_BYTES of input; bytes that had been received when the
- * allowance was found used up (from then on a worker receives CONN_FREE_BYTES at a time); a reply
- * of at most OUTPUT_UNCOVERED_MAX, or CONN_FREE_BYTES once the allowance is known to be used up.
+ * Buffers are covered (lent >= held) before they grow, with three exceptions where the cover is
+ * forced afterwards, above the allowance if need be: CONN_FREE_BYTES of input; bytes that had been
+ * received when the allowance was found used up (from then on a worker receives CONN_FREE_BYTES at
+ * a time); a reply of at most OUTPUT_UNCOVERED_MAX, or CONN_FREE_BYTES once the allowance is known
+ * to be used up.  Where even that is refused the connection is closed.
+ *
+ * What is freed is not given back to the store before the heap has given it back to the system:
+ * else memory would be used twice.  Blocks of HEAP_BYTES_MAX and more are mappings of their own.
  */
 #ifndef CONN_WORKER_H
 #define CONN_WORKER_H
@@ -40,14 +51,18 @@
 #define OUTPUT_BYTES ((size_t)64 << 10)
 #define OUTPUT_UNCOVERED_MAX OUTPUT_BYTES
 #define QUEUED_PER_TURN 32
-#define VISITS_MAX (LOOP_EVENTS_MAX + QUEUED_PER_TURN + QUEUED_PER_TURN / 4)
+#define VISITS_MAX (LOOP_EVENTS_MAX + QUEUED_PER_TURN + QUEUED_PER_TURN / 4)    /* five queues */
 #define STUCK_READER_S 30
 #define STUCK_UPLOAD_S 10
 #define PARKED_RETRY_MS 1
+#define HEAP_KEPT_MAX ((size_t)512 << 10)      /* freed: then the heap is made to return it */
+#define BULK_BYTES_PER_TURN ((size_t)256 << 10)
+#define BULK_REPLY_MIN ((size_t)16 << 10)      /* shorter ones are not counted as bulk */
+#define COPY_OUT_MAX ((size_t)8 << 20)         /* of a long value, where there is memory to spare */
 
 enum conn_wait {
     CONN_WAIT_INPUT, CONN_WAIT_HOLDING, CONN_WAIT_OUTPUT, CONN_WAIT_STORE, CONN_WAIT_MEMORY,
-    CONN_WAIT_UPLOAD, CONN_WAIT_READY, CONN_WAIT_COUNT
+    CONN_WAIT_REPLY, CONN_WAIT_UPLOAD, CONN_WAIT_READY, CONN_WAIT_BULK, CONN_WAIT_COUNT
 };
 
 /* What `stats conns` shows, under memcached's names. */
@@ -79,7 +94,7 @@ struct conn {
     size_t need;                      /* length of the request at in_at; 0: not known */
     size_t out_at, out_len;
     size_t lent;
-    size_t lent_wanted;               /* MEMORY: go on when lent is this much; 0: see UPLOAD */
+    size_t lent_wanted;               /* MEMORY, REPLY: go on when lent is this much; UPLOAD: 0 */
     uint32_t progress_s;              /* HOLDING, OUTPUT: when bytes were moved last */
     struct list queue;                /* of c->wait, unless that is INPUT */
     struct list idle;                 /* worker->idle, oldest command first */
@@ -90,9 +105,9 @@ struct conn {
 _Static_assert(sizeof(struct conn) <= 320, "10,000 idle connections are to cost little");
 _Static_assert(offsetof(struct conn, cursor) <= CACHE_LINE, "one line serves an undisturbed turn");
 
-/* Why a visit has stopped executing; VISIT_RUNS: it has not. */
+/* Why a visit has stopped executing; VISIT_RUNS: it has not.  VISIT_QUEUES: for its share of bulk. */
 enum visit_stop {
-    VISIT_RUNS, VISIT_BLOCKED, VISIT_YIELDS, VISIT_PARKS, VISIT_WAITS, VISIT_CLOSES
+    VISIT_RUNS, VISIT_BLOCKED, VISIT_YIELDS, VISIT_QUEUES, VISIT_PARKS, VISIT_WAITS, VISIT_CLOSES
 };
 
 /* One connection's part in a turn.  in[done..parsed] is in the batch, in[parsed..len] is next. */
@@ -124,6 +139,9 @@ struct conn_worker {
     uint32_t now_s;
     uint32_t swept_s;
     bool starved;                     /* the allowance was found used up */
+    size_t bulk_left;                 /* of BULK_BYTES_PER_TURN */
+    size_t heap_freed;                /* bytes, freed and still charged to a connection */
+    size_t heap_kept;                 /* freed and charged to nobody: borrowed by the worker */
     char *arena;
     size_t arena_used;
     struct reply reply;
@@ -161,6 +179,29 @@ conn_count(struct conn_worker *w, enum conn_counter which, uint64_t n)
     counter_add(&w->counters[which], n);
 }
 
+/* So much of the turn's share has been used. */
+static inline void
+conn_count_bulk(struct conn_worker *w, size_t bytes)
+{
+    w->bulk_left = w->bulk_left > bytes ? w->bulk_left - bytes : 0;
+}
+
+/* What it will do when its socket is ready concerns a long value. */
+static inline bool
+conn_is_bulk(const struct conn *c)
+{
+    return c->upload != NULL || c->out_len - c->out_at > OUTPUT_BYTES ||
+           (c->in_ready && c->cursor.in_value);
+}
+
+/* It waits for memory that others have. */
+static inline bool
+conn_wants_memory(const struct conn *c)
+{
+    return c->wait == CONN_WAIT_MEMORY || c->wait == CONN_WAIT_REPLY ||
+           c->wait == CONN_WAIT_UPLOAD;
+}
+
 /* roster.c: worker->all. */
 void roster_init(struct conn_worker *w);
 void roster_fini(struct conn_worker *w);
@@ -173,8 +214,23 @@ size_t purse_held(const struct conn *c);
 /* Borrows until lent is `total`.  False: refused, nothing has changed. */
 bool purse_cover(struct conn_worker *w, struct conn *c, size_t total);
 
+/* The same for what could be done without: half of the allowance remains for others. */
+bool purse_cover_spare(struct conn_worker *w, struct conn *c, size_t total);
+
+/* For memory that is needed at once.  False: connections have far too much, c must be closed. */
+bool purse_force(struct conn_worker *w, struct conn *c, size_t total);
+
 /* Gives back what is lent and not held. */
 void purse_settle(struct conn_worker *w, struct conn *c);
+
+/* So many bytes were freed: the heap has them until purse_return(). */
+void purse_freed(struct conn_worker *w, size_t bytes);
+
+/* c is about to be freed: gives back all that is lent to it. */
+void purse_close(struct conn_worker *w, struct conn *c);
+
+/* Makes the heap give back what it keeps, then gives that back to the store. */
+void purse_return(struct conn_worker *w);
 
 /* Once a turn while worker->starved: is there memory again? */
 void purse_probe(struct conn_worker *w);
@@ -203,6 +259,13 @@ void input_drop(struct conn_worker *w, struct conn *c);
  * connection is broken.  *sent grows by the bytes that went out.
  */
 bool output_send(struct conn_worker *w, struct conn *c, size_t *sent);
+
+/*
+ * The same for a reply that ends with a window of the value in which c->cursor stands.  What of the
+ * window is not taken goes back to the cursor, or all that is left of the value is kept, if there is
+ * memory to spare.
+ */
+bool output_send_window(struct conn_worker *w, struct conn *c, size_t *sent);
 
 /* Sends what was kept.  False: some is left, or the connection is broken. */
 bool output_flush(struct conn_worker *w, struct conn *c);

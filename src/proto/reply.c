@@ -46,6 +46,9 @@ reply_init(struct reply *r, char *buf, size_t cap)
     r->bytes = 0;
     r->span_count = 0;
     r->block = NULL;
+    r->bytes_max = SIZE_MAX;
+    r->windows = true;
+    r->wanted = 0;
 }
 
 void

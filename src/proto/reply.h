@@ -32,6 +32,11 @@ struct reply {
     unsigned span_count;
     struct iovec spans[REPLY_SPANS_MAX];
     char *block;                          /* malloc'ed, freed by reply_clear; NULL mostly */
+
+    /* Set by conn/ before a request is executed, kept by gets. */
+    size_t bytes_max;                     /* a value that would take `bytes` above this stays out */
+    bool windows;                         /* parts of longer values may go in */
+    size_t wanted;                        /* what the value that stayed out for that needs; or 0 */
 };
 
 /* buf must outlive the reply. */

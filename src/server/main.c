@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/version.h"
+#include "conn/conn.h"
 #include "daemon.h"
 #include "keeper.h"
 #include "obs/log.h"
@@ -28,10 +29,9 @@
 #include "workers.h"
 
 #define LISTENERS_MAX 64u
-#define BYTES_PER_TURN ((size_t)1 << 20)
+#define BYTES_PER_TURN ((size_t)256 << 10)
 #define FDS_PER_WORKER 4u
 #define FDS_BASE 32u
-#define HEAP_KEPT_BYTES_MAX (128 << 10)
 #define MEMORY_BYTES_MIN ((size_t)8 << 20)
 #define MEMORY_BYTES_PER_THREAD ((size_t)256 << 10)
 #define THREADS_MAX 1000u
@@ -380,8 +380,8 @@ static void
 bound_heap(void)
 {
     mallopt(M_ARENA_MAX, 1);
-    mallopt(M_MMAP_THRESHOLD, HEAP_KEPT_BYTES_MAX);
-    mallopt(M_TRIM_THRESHOLD, HEAP_KEPT_BYTES_MAX);
+    mallopt(M_MMAP_THRESHOLD, HEAP_BYTES_MAX);
+    mallopt(M_TRIM_THRESHOLD, HEAP_BYTES_MAX);
 }
 
 int

@@ -162,16 +162,44 @@ allowance_take(struct store *s, size_t bytes, size_t most)
     return true;
 }
 
-bool
-store_borrow(struct store_thread *t, size_t bytes)
+static bool
+borrow(struct store *s, size_t bytes, size_t most)
 {
-    struct store *s = t->store;
-    if (!allowance_take(s, bytes, allowance(s)))
+    if (!allowance_take(s, bytes, most))
         return false;
     if (budget_take(&s->budget, bytes))
         return true;
     atomic_fetch_sub_explicit(&s->budget.borrowed, bytes, memory_order_relaxed);
     budget_wish(&s->budget, bytes);
+    return false;
+}
+
+bool
+store_borrow(struct store_thread *t, size_t bytes)
+{
+    return borrow(t->store, bytes, allowance(t->store));
+}
+
+bool
+store_borrow_spare(struct store_thread *t, size_t bytes)
+{
+    return borrow(t->store, bytes, allowance(t->store) / 2);
+}
+
+/* Where nothing may be evicted it cannot make items go: then it is charged only if there is room. */
+bool
+store_borrow_forced(struct store_thread *t, size_t bytes)
+{
+    struct store *s = t->store;
+    if (!allowance_take(s, bytes, allowance(s) * 2))
+        return false;
+    if (budget_take(&s->budget, bytes))
+        return true;
+    if (s->config.evict) {
+        atomic_fetch_add_explicit(&s->budget.used, bytes, memory_order_relaxed);
+        return true;
+    }
+    atomic_fetch_sub_explicit(&s->budget.borrowed, bytes, memory_order_relaxed);
     return false;
 }
 

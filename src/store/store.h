@@ -185,6 +185,13 @@ void store_upload_abort(struct store_thread *t, struct store_upload *u);
 
 /* Memory of connections, charged to the limit: together with uploads at most a quarter of it. */
 bool store_borrow(struct store_thread *t, size_t bytes);
+/* The same, but half of the quarter must remain. */
+bool store_borrow_spare(struct store_thread *t, size_t bytes);
+/*
+ * For memory that is in use already: it is charged even above the quarter, and items make way for
+ * it.  False: connections have half of the limit, it must be given back.
+ */
+bool store_borrow_forced(struct store_thread *t, size_t bytes);
 void store_repay(struct store_thread *t, size_t bytes);
 
 /*

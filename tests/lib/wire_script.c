@@ -246,6 +246,12 @@ wire_sendv(struct wire *wire, const struct iovec *spans, unsigned count)
     return (ssize_t)taken;
 }
 
+size_t
+wire_room(const struct wire *wire)
+{
+    return peer_of(wire->fd)->window;
+}
+
 bool
 wire_pending(const struct wire *wire)
 {
