@@ -113,7 +113,7 @@ struct cmd_cursor {
  * back to the cursor by cmd_unsent(), so nobody needs to keep it.
  */
 #define CMD_WHOLE_BYTES_MAX (64u << 10)
-#define CMD_WINDOW_BYTES (256u << 10)
+#define CMD_WINDOW_BYTES (1u << 20)
 enum cmd_outcome cmd_execute(struct cmd_thread *t, const struct request *req,
                              struct cmd_cursor *cursor, struct reply *reply);
 void cmd_unsent(struct cmd_cursor *cursor, size_t bytes);

@@ -120,22 +120,29 @@ output_send(struct conn_worker *w, struct conn *c, size_t *sent)
     return n == end;
 }
 
+/*
+ * What of the window is not taken, or all that is left of the value after it: between two turns it
+ * can be replaced or evicted, and then the client would have to be cut off.
+ */
 bool
 output_send_window(struct conn_worker *w, struct conn *c, size_t *sent)
 {
     struct reply *r = &w->reply;
     size_t n = send_reply(w, c, sent), end = r->bytes, text = end - c->cursor.window;
-    if (n < end && !c->broken) {
-        size_t from = n > text ? n : text;
+    size_t from = n > text ? n : text;
+    bool all = n == end;
+    if (!c->broken && (!all || c->cursor.value_at < c->cursor.value_bytes)) {
         cmd_unsent(&c->cursor, end - from);
-        if (!keep_value(w, c, n, from) && n < from)
+        if (keep_value(w, c, n, from))
+            all = false;
+        else if (n < from)
             c->broken = !keep_part(w, c, n, from);
         if (n > 0 || c->wait != CONN_WAIT_OUTPUT)
             c->progress_s = w->now_s;
     }
     c->cursor.window = 0;
     forget_reply(r);
-    return n == end;
+    return all;
 }
 
 bool

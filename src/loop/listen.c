@@ -2,7 +2,9 @@
  * listen.c -- opening, binding and accepting.
  *
  * TCP_NODELAY and SO_KEEPALIVE are set on the listening socket: Linux hands them down to accepted
- * sockets, which saves two calls for each connection.  IPv6 sockets are V6ONLY, so that one
+ * sockets, which saves two calls for each connection.  So is TCP_NOTSENT_LOWAT: without it a client
+ * that never reads makes the kernel keep megabytes for it, and a thousand of them bring its TCP to the
+ * point where it drops what others send.  IPv6 sockets are V6ONLY, so that one
  * address means one socket whatever the machine's default is.
  */
 #define _GNU_SOURCE    /* accept4 */
@@ -46,6 +48,16 @@ set_port(struct addrinfo *at, uint16_t port)
 }
 
 /* 0 or -errno. */
+/* As much as goes out at once of a long value; what is on its way does not count. */
+#define UNSENT_BYTES_MAX (512 << 10)
+
+static int
+bound_unsent(int fd)
+{
+    int bytes = UNSENT_BYTES_MAX;
+    return setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
+}
+
 static int
 listen_at(const struct addrinfo *at, int backlog, struct listener *out)
 {
@@ -54,7 +66,7 @@ listen_at(const struct addrinfo *at, int backlog, struct listener *out)
         return -errno;
     if (set_option(fd, SOL_SOCKET, SO_REUSEADDR) != 0 ||
         set_option(fd, SOL_SOCKET, SO_KEEPALIVE) != 0 ||
-        set_option(fd, IPPROTO_TCP, TCP_NODELAY) != 0)
+        set_option(fd, IPPROTO_TCP, TCP_NODELAY) != 0 || bound_unsent(fd) != 0)
         goto fail;
     if (at->ai_family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0)
         goto fail;
