@@ -239,6 +239,8 @@ struct cmd_upload {
     char spill[256];
 };
 
+_Static_assert(sizeof(struct cmd_upload) <= CMD_UPLOAD_BYTES - 128, "and what the store adds");
+
 static struct cmd_upload *
 upload_create(const struct request *req)
 {
@@ -326,6 +328,24 @@ cmd_upload_filled(struct cmd_thread *t, struct cmd_upload *u, size_t n)
     u->received += n;
     if (u->store)
         store_upload_filled(t->store, u->store, n);
+}
+
+bool
+cmd_upload_set_aside(struct cmd_thread *t, struct cmd_upload *u)
+{
+    return u->store != NULL && store_upload_set_aside(t->store, u->store);
+}
+
+bool
+cmd_upload_is_aside(const struct cmd_upload *u)
+{
+    return u->store != NULL && store_upload_is_aside(u->store);
+}
+
+uint64_t
+cmd_upload_missing(const struct cmd_upload *u)
+{
+    return u->req.value_bytes - u->received + sizeof u->tail - u->tail_len;
 }
 
 static void

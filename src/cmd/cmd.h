@@ -144,6 +144,18 @@ enum cmd_outcome cmd_upload_room(struct cmd_thread *t, struct cmd_upload *u, cha
                                  size_t *out_len);
 void cmd_upload_filled(struct cmd_thread *t, struct cmd_upload *u, size_t n);
 
+/*
+ * Where others wait to be admitted, an upload that does not go on is set aside: it gives its memory
+ * back, but for less than a piece, and is admitted again by cmd_upload_room(), which may answer
+ * AGAIN and leave it aside.  False: it is, or cannot be.
+ */
+bool cmd_upload_set_aside(struct cmd_thread *t, struct cmd_upload *u);
+bool cmd_upload_is_aside(const struct cmd_upload *u);
+/* Bytes of the block that have not been received. */
+uint64_t cmd_upload_missing(const struct cmd_upload *u);
+/* What an upload itself takes, beside the memory of the store. */
+#define CMD_UPLOAD_BYTES 1024u
+
 /* Executes the request with the complete block.  CMD_DONE frees u; CMD_AGAIN and CMD_FULL: again. */
 enum cmd_outcome cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u,
                                    struct reply *reply);

@@ -8,6 +8,42 @@
 #include "worker.h"
 
 #define BODY_REPLY_MAX 256        /* room for an answer written by cmd_begin_body() */
+#define LOOKED_AT_MAX 32u
+#define STILL_S 2                 /* as STILL_TURNS, where turns are rare */
+#define ASIDE_COST_BYTES ((size_t)64 << 10)
+
+bool
+body_reclaim(struct conn_worker *w)
+{
+    struct list *head = &w->queues[CONN_WAIT_HOLDING];
+    unsigned most = LOOKED_AT_MAX;
+    for (struct list *at = head->next; at != head && most > 0; at = at->next, most--) {
+        struct conn *c = LIST_ENTRY(at, struct conn, queue);
+        if (c->upload == NULL)
+            continue;
+        if (w->turn - c->upload_turn < STILL_TURNS && w->now_s - c->progress_s < STILL_S)
+            return false;    /* those behind it were served later */
+        if (cmd_upload_set_aside(w->config.cmd, c->upload)) {
+            conn_count(w, CONN_conn_uploads_set_aside, 1);
+            conn_count_bulk(w, ASIDE_COST_BYTES);
+            conn_wait_for(w, c, CONN_WAIT_ASIDE);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Not admitted, or no free segment.  RUNS: another try is worth it. */
+static enum visit_stop
+stopped(struct conn_worker *w, struct conn *c)
+{
+    if (!cmd_upload_is_aside(c->upload))
+        return VISIT_PARKS;
+    if (body_reclaim(w))
+        return VISIT_RUNS;
+    c->lent_wanted = 0;
+    return VISIT_WAITS;
+}
 
 /* Input that came together with the line.  RUNS: all of it has been taken. */
 static enum visit_stop
@@ -17,8 +53,12 @@ feed(struct conn_worker *w, struct visit *v)
     while (v->done < v->len) {
         char *at;
         size_t room;
-        if (cmd_upload_room(w->config.cmd, c->upload, &at, &room) == CMD_AGAIN)
-            return VISIT_PARKS;
+        if (cmd_upload_room(w->config.cmd, c->upload, &at, &room) == CMD_AGAIN) {
+            enum visit_stop stop = stopped(w, c);
+            if (stop != VISIT_RUNS)
+                return stop;
+            continue;
+        }
         if (room == 0)
             break;
         size_t n = v->len - v->done < room ? v->len - v->done : room;
@@ -27,6 +67,19 @@ feed(struct conn_worker *w, struct visit *v)
         v->done += n;
     }
     return VISIT_RUNS;
+}
+
+static enum visit_stop
+begin_upload(struct conn_worker *w, struct visit *v, struct cmd_upload *upload)
+{
+    struct conn *c = v->conn;
+    c->upload = upload;
+    c->upload_turn = w->turn;
+    if (!purse_force(w, c, purse_held(c))) {
+        c->broken = true;
+        return VISIT_CLOSES;
+    }
+    return feed(w, v);
 }
 
 enum visit_stop
@@ -38,14 +91,17 @@ body_begin(struct conn_worker *w, struct visit *v, const struct request *req)
     size_t block = req->value_bytes + 2;
     size_t there = v->len - v->done - req->line_bytes;
     struct cmd_upload *upload;
-    switch (cmd_begin_body(w->config.cmd, req, &w->reply, &upload)) {
+    enum cmd_body body;
+    do {
+        body = cmd_begin_body(w->config.cmd, req, &w->reply, &upload);
+    } while (body == CMD_BODY_AGAIN && body_reclaim(w));
+    switch (body) {
     case CMD_BODY_COLLECT:
         c->need = req->line_bytes + block;
         return VISIT_RUNS;
     case CMD_BODY_UPLOAD:
-        c->upload = upload;
         v->done += req->line_bytes;
-        return feed(w, v);
+        return begin_upload(w, v, upload);
     case CMD_BODY_SWALLOW:
         c->swallow = block - there;
         v->done = v->len;
@@ -65,6 +121,7 @@ complete(struct conn_worker *w, struct visit *v)
         switch (cmd_upload_finish(w->config.cmd, c->upload, &w->reply)) {
         case CMD_DONE:
             c->upload = NULL;
+            purse_freed(w, CMD_UPLOAD_BYTES);
             return VISIT_RUNS;
         case CMD_FULL:
             if (!visit_send(w, v))
@@ -91,8 +148,12 @@ receive_block(struct conn_worker *w, struct visit *v)
     while (received < w->config.bytes_per_turn) {
         char *at;
         size_t room;
-        if (cmd_upload_room(w->config.cmd, c->upload, &at, &room) == CMD_AGAIN)
-            return VISIT_PARKS;
+        if (cmd_upload_room(w->config.cmd, c->upload, &at, &room) == CMD_AGAIN) {
+            enum visit_stop stop = stopped(w, c);
+            if (stop != VISIT_RUNS)
+                return stop;
+            continue;
+        }
         if (room == 0)
             return complete(w, v);
         ssize_t n = wire_recv(&c->wire, at, room);
@@ -119,6 +180,7 @@ body_receive(struct conn_worker *w, struct visit *v)
         v->in = c->in + c->in_at;
         v->len = c->in_len;
     }
+    c->upload_turn = w->turn;
     v->stop = feed(w, v);
     if (v->stop == VISIT_RUNS)
         v->stop = receive_block(w, v);

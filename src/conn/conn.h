@@ -30,7 +30,7 @@
 
 struct conn_worker;
 
-/* From here on malloc() must take a mapping of its own, which free() gives back (M_MMAP_THRESHOLD). */
+/* From here on malloc() must take mappings of their own, which free() gives back. */
 #define HEAP_BYTES_MAX ((size_t)128 << 10)
 
 /* Shared by all workers of a server, zero at the start. */
@@ -78,6 +78,7 @@ int conn_turn(struct conn_worker *w, const struct loop_event *events, unsigned c
  *     conn_parked              times a connection waited for the store (no free segment)
  *     conn_memory_waits        times one waited because connections use their share of -m
  *     conn_memory_bytes        private buffers, now (a gauge)
+ *     conn_uploads_set_aside   times an upload gave its memory back because others waited
  *     conn_closed_value_gone   a value was evicted while it was being sent in windows
  *     conn_closed_stuck_reader, conn_closed_stuck_upload
  *                              no progress while others waited for memory
@@ -85,8 +86,8 @@ int conn_turn(struct conn_worker *w, const struct loop_event *events, unsigned c
  */
 #define CONN_COUNTERS(X)                                                                          \
     X(bytes_read) X(bytes_written) X(conn_yields) X(idle_kicks) X(malloc_fails)                   \
-    X(conn_parked) X(conn_memory_waits) X(conn_memory_bytes) X(conn_closed_value_gone)            \
-    X(conn_closed_stuck_reader) X(conn_closed_stuck_upload)
+    X(conn_parked) X(conn_memory_waits) X(conn_memory_bytes) X(conn_uploads_set_aside)            \
+    X(conn_closed_value_gone) X(conn_closed_stuck_reader) X(conn_closed_stuck_upload)
 
 #define CONN_COUNTER_ENUM(name) CONN_##name,
 enum conn_counter { CONN_COUNTERS(CONN_COUNTER_ENUM) CONN_COUNTER_COUNT };

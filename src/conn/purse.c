@@ -14,7 +14,7 @@
 size_t
 purse_held(const struct conn *c)
 {
-    return sizeof *c + c->in_cap + c->out_len;
+    return sizeof *c + c->in_cap + c->out_len + (c->upload ? CMD_UPLOAD_BYTES : 0);
 }
 
 /* What the heap keeps is lent again first. */

@@ -11,6 +11,7 @@
 #include "worker.h"
 
 #define SWEEP_MS 1000
+#define SWEEP_WAITED_MS 20        /* others wait for what is held here */
 #define BULK_VISITS_MAX 64u
 #define HOARDERS_LOOKED_AT 256
 #define HOARDERS_PER_SWEEP 4
@@ -169,12 +170,18 @@ run_bulk(struct conn_worker *w)
     }
 }
 
+/* Partner: conn_wait_for() of any worker.  Late by a turn is early enough. */
+static bool
+others_wait(const struct conn_worker *w)
+{
+    return atomic_load_explicit(&w->config.shared->memory_waiters, memory_order_relaxed) > 0;
+}
+
 static void
 sweep_stuck(struct conn_worker *w, enum conn_wait which, uint32_t limit_s,
             enum conn_counter counted)
 {
-    /* Partner: conn_wait_for() of any worker.  Late by a turn is early enough. */
-    if (atomic_load_explicit(&w->config.shared->memory_waiters, memory_order_relaxed) == 0)
+    if (!others_wait(w))
         return;
     struct list *head = &w->queues[which];
     while (!list_empty(head)) {
@@ -237,6 +244,7 @@ sweep(struct conn_worker *w)
     purse_return(w);
     sweep_stuck(w, CONN_WAIT_OUTPUT, STUCK_READER_S, CONN_conn_closed_stuck_reader);
     sweep_stuck(w, CONN_WAIT_HOLDING, STUCK_UPLOAD_S, CONN_conn_closed_stuck_upload);
+    sweep_stuck(w, CONN_WAIT_ASIDE, STUCK_UPLOAD_S, CONN_conn_closed_stuck_upload);
     sweep_hoarders(w);
     sweep_idle(w);
 }
@@ -252,8 +260,8 @@ next_timeout_ms(const struct conn_worker *w, bool store_busy)
         !list_empty(&queues[CONN_WAIT_REPLY]) || !list_empty(&queues[CONN_WAIT_UPLOAD]))
         return store_busy ? 0 : PARKED_RETRY_MS;
     if (!list_empty(&queues[CONN_WAIT_OUTPUT]) || !list_empty(&queues[CONN_WAIT_HOLDING]) ||
-        !list_empty(&w->idle) || w->heap_kept > 0)
-        return SWEEP_MS;
+        !list_empty(&queues[CONN_WAIT_ASIDE]) || !list_empty(&w->idle) || w->heap_kept > 0)
+        return others_wait(w) ? SWEEP_WAITED_MS : SWEEP_MS;
     return -1;
 }
 
@@ -265,6 +273,7 @@ conn_turn(struct conn_worker *w, const struct loop_event *events, unsigned count
     w->now_s = cmd_now(cmd);
     w->arena_used = 0;
     w->visit_count = 0;
+    w->turn++;
     w->bulk_left = BULK_BYTES_PER_TURN;
     if (UNLIKELY(w->starved))
         purse_probe(w);
@@ -277,6 +286,8 @@ conn_turn(struct conn_worker *w, const struct loop_event *events, unsigned count
     receive_all(w);
     run_batches(w);
     run_bulk(w);
+    if (UNLIKELY(others_wait(w)))
+        body_reclaim(w);    /* those that wait may be another worker's */
     sweep(w);
     cmd_leave(cmd);
     return next_timeout_ms(w, cmd_maintain(cmd));

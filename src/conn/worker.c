@@ -140,8 +140,10 @@ conn_close(struct conn_worker *w, struct conn *c)
     list_take(&c->queue);
     list_take(&c->idle);
     roster_drop(w, c);
-    if (c->upload)
+    if (c->upload) {
         cmd_upload_abort(w->config.cmd, c->upload);
+        purse_freed(w, CMD_UPLOAD_BYTES);
+    }
     input_drop(w, c);
     output_drop(w, c);
     purse_close(w, c);
@@ -166,6 +168,7 @@ state_of(const struct conn *c)
     switch ((enum conn_wait)c->wait) {
     case CONN_WAIT_INPUT:
     case CONN_WAIT_HOLDING:
+    case CONN_WAIT_ASIDE:
         if (c->swallow > 0)
             return CONN_STATE_SWALLOW;
         return c->need > 0 || c->upload ? CONN_STATE_NREAD : CONN_STATE_READ;
@@ -191,6 +194,7 @@ goes_to_tail(const struct conn_worker *w, const struct conn *c)
 {
     switch ((enum conn_wait)c->wait) {
     case CONN_WAIT_HOLDING:
+    case CONN_WAIT_ASIDE:
     case CONN_WAIT_OUTPUT:
         return c->progress_s == w->now_s;
     case CONN_WAIT_STORE:
@@ -235,7 +239,7 @@ conn_wait_for(struct conn_worker *w, struct conn *c, enum conn_wait wait)
     conn_show(c, state_of(c));
     if (wait == CONN_WAIT_OUTPUT)
         set_interest(w, c, LOOP_WRITE);
-    else if (wait <= CONN_WAIT_HOLDING)
+    else if (wait <= CONN_WAIT_ASIDE)
         set_interest(w, c, LOOP_READ);
 }
 
@@ -244,6 +248,8 @@ conn_rest(struct conn_worker *w, struct conn *c)
 {
     if (UNLIKELY(wire_pending(&c->wire)))
         conn_wait_for(w, c, CONN_WAIT_READY);
+    else if (UNLIKELY(c->upload != NULL && cmd_upload_is_aside(c->upload)))
+        conn_wait_for(w, c, CONN_WAIT_ASIDE);
     else if (UNLIKELY(c->upload != NULL || c->in_cap > CONN_FREE_BYTES))
         conn_wait_for(w, c, CONN_WAIT_HOLDING);
     else

@@ -6,6 +6,7 @@
  *
  *     INPUT     idle, or a small part of a request is kept: the loop tells when there is more
  *     HOLDING   the same, but an upload or more than CONN_FREE_BYTES of input are held
+ *     ASIDE     the same, but the upload has given its memory back for others that wait
  *     OUTPUT    part of a reply is kept: the loop tells when the socket takes more
  *     STORE     the store needs a moment (CMD_AGAIN): tried again each turn
  *     MEMORY    its share of -m is used up: tried again each turn, the oldest first
@@ -55,14 +56,16 @@
 #define STUCK_READER_S 30
 #define STUCK_UPLOAD_S 10
 #define PARKED_RETRY_MS 1
+#define STILL_TURNS 64u           /* an upload that was not heard of in these may be set aside */
 #define HEAP_KEPT_MAX ((size_t)512 << 10)      /* freed: then the heap is made to return it */
 #define BULK_BYTES_PER_TURN ((size_t)256 << 10)
 #define BULK_REPLY_MIN ((size_t)16 << 10)      /* shorter ones are not counted as bulk */
 #define COPY_OUT_MAX ((size_t)8 << 20)         /* of a long value, where there is memory to spare */
 
 enum conn_wait {
-    CONN_WAIT_INPUT, CONN_WAIT_HOLDING, CONN_WAIT_OUTPUT, CONN_WAIT_STORE, CONN_WAIT_MEMORY,
-    CONN_WAIT_REPLY, CONN_WAIT_UPLOAD, CONN_WAIT_READY, CONN_WAIT_BULK, CONN_WAIT_COUNT
+    CONN_WAIT_INPUT, CONN_WAIT_HOLDING, CONN_WAIT_ASIDE, CONN_WAIT_OUTPUT, CONN_WAIT_STORE,
+    CONN_WAIT_MEMORY, CONN_WAIT_REPLY, CONN_WAIT_UPLOAD, CONN_WAIT_READY, CONN_WAIT_BULK,
+    CONN_WAIT_COUNT
 };
 
 /* What `stats conns` shows, under memcached's names. */
@@ -95,7 +98,8 @@ struct conn {
     size_t out_at, out_len;
     size_t lent;
     size_t lent_wanted;               /* MEMORY, REPLY: go on when lent is this much; UPLOAD: 0 */
-    uint32_t progress_s;              /* HOLDING, OUTPUT: when bytes were moved last */
+    uint32_t progress_s;              /* HOLDING, ASIDE, OUTPUT: when bytes were moved last */
+    uint32_t upload_turn;             /* number of the turn in which the upload was served last */
     struct list queue;                /* of c->wait, unless that is INPUT */
     struct list idle;                 /* worker->idle, oldest command first */
     struct conn_link link;            /* worker->all; guarded by worker->all_lock */
@@ -105,7 +109,7 @@ struct conn {
 _Static_assert(sizeof(struct conn) <= 320, "10,000 idle connections are to cost little");
 _Static_assert(offsetof(struct conn, cursor) <= CACHE_LINE, "one line serves an undisturbed turn");
 
-/* Why a visit has stopped executing; VISIT_RUNS: it has not.  VISIT_QUEUES: for its share of bulk. */
+/* Why a visit has stopped executing; RUNS: it has not; QUEUES: it wants a share of bulk. */
 enum visit_stop {
     VISIT_RUNS, VISIT_BLOCKED, VISIT_YIELDS, VISIT_QUEUES, VISIT_PARKS, VISIT_WAITS, VISIT_CLOSES
 };
@@ -138,6 +142,7 @@ struct conn_worker {
     /* One turn. */
     uint32_t now_s;
     uint32_t swept_s;
+    uint32_t turn;                    /* number of this one */
     bool starved;                     /* the allowance was found used up */
     size_t bulk_left;                 /* of BULK_BYTES_PER_TURN */
     size_t heap_freed;                /* bytes, freed and still charged to a connection */
@@ -275,6 +280,9 @@ void output_drop(struct conn_worker *w, struct conn *c);
 
 /* The request at in[done] is PARSE_BODY. */
 enum visit_stop body_begin(struct conn_worker *w, struct visit *v, const struct request *req);
+
+/* An upload that has not moved for a while gives its memory back.  False: there is none. */
+bool body_reclaim(struct conn_worker *w);
 
 /* A whole visit of a connection with an upload, finish included. */
 void body_receive(struct conn_worker *w, struct visit *v);

@@ -270,6 +270,7 @@ static const struct {
     {"conn_parked", COUNTER},
     {"conn_memory_waits", COUNTER},
     {"conn_memory_bytes", GAUGE},
+    {"conn_uploads_set_aside", COUNTER},
     {"conn_closed_value_gone", COUNTER},
     {"conn_closed_stuck_reader", COUNTER},
     {"conn_closed_stuck_upload", COUNTER},

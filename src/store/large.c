@@ -12,7 +12,8 @@
  * An upload fills segments lent to it, a piece becoming findable as soon as it is whole; nothing
  * leads to it before the head is stored.  Then the segments become ordinary ones.  Memory lent is
  * charged to the allowance of the connections when the upload is opened, for its whole length, so
- * that an upload once admitted never waits for another.
+ * that an upload once admitted never waits for another.  One that does not go on while others wait
+ * is set aside: its segments become ordinary ones early, and it is admitted again for the rest.
  */
 #include "inner.h"
 
@@ -29,6 +30,9 @@ struct store_upload {
     uint32_t piece;                    /* number of the piece being received */
     uint32_t piece_at;                 /* bytes of it that are there */
     size_t charged;                    /* bytes of the allowance */
+    uint32_t settled;                  /* pieces that are in ordinary segments already */
+    bool aside;
+    char *part;                        /* aside: the piece_at bytes of the piece; or NULL */
 };
 
 static uint32_t
@@ -309,9 +313,20 @@ large_open_brief(struct store_thread *t, uint64_t value_bytes, struct store_uplo
 }
 
 static void
-upload_free(struct store *s, struct store_upload *u)
+drop_part(struct store_thread *t, struct store_upload *u)
 {
-    discharge(s, u->charged);
+    if (u->part == NULL)
+        return;
+    free(u->part);
+    u->part = NULL;
+    store_repay(t, u->piece_at);
+}
+
+static void
+upload_free(struct store_thread *t, struct store_upload *u)
+{
+    drop_part(t, u);
+    discharge(t->store, u->charged);
     free(u);
 }
 
@@ -344,6 +359,19 @@ lend_segment(struct store_thread *t, struct store_upload *u)
     return STORE_OK;
 }
 
+/* An upload that was set aside goes on: admitted for what is missing. */
+static bool
+admit_again(struct store *s, struct store_upload *u)
+{
+    uint64_t left = u->value_bytes - (u->received - u->piece_at);
+    size_t charge = (size_t)segments_for(s, left) << s->pool.seg_shift;
+    if (!admit(s, charge))
+        return false;
+    u->charged = charge;
+    u->aside = false;
+    return true;
+}
+
 enum store_outcome
 store_upload_room(struct store_thread *t, struct store_upload *u, char **out_at, size_t *out_len)
 {
@@ -353,6 +381,10 @@ store_upload_room(struct store_thread *t, struct store_upload *u, char **out_at,
         return STORE_OK;
     if (!link_ready(t))
         return link_no_segment(t);
+    if (UNLIKELY(u->aside) && !admit_again(s, u)) {
+        count(t, COUNT_AGAIN);
+        return STORE_AGAIN;
+    }
     uint32_t payload = payload_max(s, u);
     if (!u->last || u->fill + piece_item_bytes(payload) > s->pool.seg_bytes) {
         enum store_outcome outcome = lend_segment(t, u);
@@ -360,6 +392,10 @@ store_upload_room(struct store_thread *t, struct store_upload *u, char **out_at,
             return outcome;
     }
     struct item *it = (struct item *)(void *)(segment_at(&s->pool, u->last) + u->fill);
+    if (UNLIKELY(u->part != NULL)) {
+        memcpy(it->rest + PIECE_ID_BYTES, u->part, u->piece_at);
+        drop_part(t, u);
+    }
     *out_at = it->rest + PIECE_ID_BYTES + u->piece_at;
     *out_len = payload - u->piece_at;
     return STORE_OK;
@@ -398,6 +434,21 @@ store_upload_filled(struct store_thread *t, struct store_upload *u, size_t n)
         finish_piece(t, u, payload);
 }
 
+/* Nothing will lead to the pieces that are in ordinary segments. */
+static void
+doom_settled(struct store_thread *t, struct store_upload *u)
+{
+    struct doomed *d = u->settled ? malloc(sizeof *d) : NULL;
+    if (d != NULL) {
+        *d = (struct doomed){.next = t->doomed, .serial = u->serial, .piece_count = u->settled};
+        t->doomed = d;
+        link_settle(t, 0);
+        return;
+    }
+    for (uint32_t piece = 0; piece < u->settled; piece++)
+        large_unlink_piece(t, u->serial, piece);
+}
+
 /*
  * Nothing leads to the pieces: their segments are declared flushed and put first in the line of
  * eviction, which unlinks them in slices.
@@ -413,8 +464,9 @@ store_upload_abort(struct store_thread *t, struct store_upload *u)
         atomic_store_explicit(&s->pool.flush_epochs[seg], 0, memory_order_relaxed);
         segment_discard(&s->pool, seg, s->pool.segs[seg].filled);
     }
+    doom_settled(t, u);
     link_hope(s);
-    upload_free(s, u);
+    upload_free(t, u);
 }
 
 /* ---- adoption ----------------------------------------------------------------------------- */
@@ -478,8 +530,8 @@ large_stamp(struct store *s, struct store_upload *u)
         atomic_store_explicit(&s->pool.flush_epochs[seg], flush_epoch, memory_order_relaxed);
 }
 
-void
-large_adopt(struct store_thread *t, struct store_upload *u)
+static void
+settle(struct store_thread *t, struct store_upload *u)
 {
     struct store *s = t->store;
     large_stamp(s, u);
@@ -488,6 +540,54 @@ large_adopt(struct store_thread *t, struct store_upload *u)
         if (seg != u->last)
             segment_seal(&s->pool, seg, s->pool.segs[seg].filled);
     }
-    adopt_last(t, u);
-    upload_free(s, u);
+    if (u->last)
+        adopt_last(t, u);
+    u->first = u->last = u->fill = 0;
+}
+
+void
+large_adopt(struct store_thread *t, struct store_upload *u)
+{
+    settle(t, u);
+    upload_free(t, u);
+}
+
+/* ---- setting aside ------------------------------------------------------------------------ */
+
+/* The started piece goes into memory that is borrowed for it. */
+static bool
+save_part(struct store_thread *t, struct store_upload *u)
+{
+    if (u->piece_at == 0)
+        return true;
+    if (!store_borrow_forced(t, u->piece_at))
+        return false;
+    u->part = malloc(u->piece_at);
+    if (u->part == NULL) {
+        store_repay(t, u->piece_at);
+        return false;
+    }
+    struct item *it =
+        (struct item *)(void *)(segment_at(&t->store->pool, u->last) + u->fill);
+    memcpy(u->part, it->rest + PIECE_ID_BYTES, u->piece_at);
+    return true;
+}
+
+bool
+store_upload_set_aside(struct store_thread *t, struct store_upload *u)
+{
+    if (u->aside || !save_part(t, u))
+        return false;
+    discharge(t->store, u->charged);
+    u->charged = 0;
+    settle(t, u);
+    u->settled = u->piece;
+    u->aside = true;
+    return true;
+}
+
+bool
+store_upload_is_aside(const struct store_upload *u)
+{
+    return u->aside;
 }
