@@ -110,6 +110,7 @@ body_begin(struct conn_worker *w, struct visit *v, const struct request *req)
         break;
     }
     c->lent_wanted = 0;
+    c->awaited = block - there;
     return VISIT_WAITS;
 }
 

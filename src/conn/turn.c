@@ -28,24 +28,44 @@ add_visit(struct conn_worker *w, struct conn *c)
     v->stop = VISIT_RUNS;
 }
 
+/* The client sends no more.  May all have come of what the connection waits to receive? */
+static bool
+can_complete(const struct conn *c)
+{
+    uint64_t missing = 1;
+    if (c->wait == CONN_WAIT_REPLY)
+        return true;
+    if (c->wait == CONN_WAIT_UPLOAD)
+        missing = c->upload ? cmd_upload_missing(c->upload) - c->in_len : c->awaited;
+    else if (c->need > c->in_len)
+        missing = c->need - c->in_len;
+    return wire_unread(&c->wire) >= missing;
+}
+
 /*
- * The loop reports a connection that waits for something else: it must not do so again.  One whose
- * client is gone gives up its place in the queue for memory; what it has asked of the store, or
- * has still to be parsed, is executed all the same.
+ * The loop reports a connection that waits for something else: it must not do so again, except to
+ * say that the client is gone.  Then one that waits for memory gives up its place, if its request
+ * can never be complete; what it has asked of the store, or has still to be parsed, is executed all
+ * the same.
  */
 static void
 silence(struct conn_worker *w, struct conn *c, unsigned what)
 {
-    if (what & LOOP_HANGUP && conn_wants_memory(c)) {
+    bool for_memory = conn_wants_memory(c);
+    if (for_memory && (what & LOOP_HANGUP || (what & LOOP_END && !can_complete(c)))) {
         conn_close(w, c);
-    } else if (what & LOOP_HANGUP) {
+        return;
+    }
+    if (what & LOOP_HANGUP) {
         loop_remove(w->config.loop, c->wire.fd);
         c->interest = 0;
         c->hung_up = true;
-    } else if (c->wait != CONN_WAIT_READY && c->interest != 0) {
-        if (loop_modify(w->config.loop, c->wire.fd, 0, c) == 0)
-            c->interest = 0;
+        return;
     }
+    unsigned interest = for_memory && !(what & LOOP_END) ? LOOP_END : 0;
+    if (c->wait != CONN_WAIT_READY && c->interest != interest &&
+        loop_modify(w->config.loop, c->wire.fd, interest, c) == 0)
+        c->interest = (uint8_t)interest;
 }
 
 static void

@@ -31,6 +31,9 @@ ssize_t wire_sendv(struct wire *wire, const struct iovec *spans, unsigned count)
 /* How many bytes wire_sendv() will surely take now; 0 if that cannot be said. */
 size_t wire_room(const struct wire *wire);
 
+/* How many bytes have come in and not been received; SIZE_MAX if that cannot be said. */
+size_t wire_unread(const struct wire *wire);
+
 /* True: wire_recv() has something although the loop will not say so. */
 bool wire_pending(const struct wire *wire);
 

@@ -5,6 +5,7 @@
  * the vector, which shows at one request at a time.
  */
 #include <linux/sockios.h>
+#include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -44,6 +45,13 @@ wire_room(const struct wire *wire)
         ioctl(wire->fd, SIOCOUTQ, &queued) != 0)
         return 0;
     return size / 2 > queued ? (size_t)(size / 2 - queued) : 0;
+}
+
+size_t
+wire_unread(const struct wire *wire)
+{
+    int unread;
+    return ioctl(wire->fd, FIONREAD, &unread) == 0 ? (size_t)unread : SIZE_MAX;
 }
 
 bool

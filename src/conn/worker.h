@@ -91,6 +91,7 @@ struct conn {
     char *out;
     struct cmd_upload *upload;
     uint64_t swallow;                 /* bytes of input still to be thrown away */
+    uint64_t awaited;                 /* UPLOAD, before it is one: bytes not received */
 
     struct cmd_cursor cursor;         /* of the request at in_at */
     size_t searched;                  /* of the line at in_at, see proto_parse() */

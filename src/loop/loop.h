@@ -20,7 +20,8 @@
 enum {
     LOOP_READ = 1,
     LOOP_WRITE = 2,
-    LOOP_HANGUP = 4               /* reported, never asked for: both directions are dead */
+    LOOP_HANGUP = 4,              /* reported, never asked for: both directions are dead */
+    LOOP_END = 8                  /* the peer will send no more: reported only where asked for */
 };
 
 struct loop_event {
@@ -34,7 +35,7 @@ struct loop;
 int loop_create(struct loop **out_loop);
 void loop_destroy(struct loop *loop);
 
-/* want: LOOP_READ, LOOP_WRITE, both or 0; hang-ups are reported in any case.  0 or -errno. */
+/* want: any of LOOP_READ, LOOP_WRITE, LOOP_END; hang-ups are reported in any case.  0 or -errno. */
 int loop_add(struct loop *loop, int fd, unsigned want, void *tag);
 int loop_modify(struct loop *loop, int fd, unsigned want, void *tag);
 int loop_remove(struct loop *loop, int fd);

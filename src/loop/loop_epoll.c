@@ -35,6 +35,8 @@ control(struct loop *loop, int operation, int fd, unsigned want, void *tag)
         event.events |= EPOLLIN;
     if (want & LOOP_WRITE)
         event.events |= EPOLLOUT;
+    if (want & LOOP_END)
+        event.events |= EPOLLRDHUP;
     return epoll_ctl(loop->epoll_fd, operation, fd, &event) == 0 ? 0 : -errno;
 }
 
@@ -95,7 +97,8 @@ static unsigned
 events_from_epoll(uint32_t events)
 {
     return (events & EPOLLIN ? LOOP_READ : 0u) | (events & EPOLLOUT ? LOOP_WRITE : 0u) |
-           (events & (EPOLLERR | EPOLLHUP) ? LOOP_HANGUP : 0u);
+           (events & (EPOLLERR | EPOLLHUP) ? LOOP_HANGUP : 0u) |
+           (events & EPOLLRDHUP ? LOOP_END : 0u);
 }
 
 static void

@@ -252,6 +252,12 @@ wire_room(const struct wire *wire)
     return peer_of(wire->fd)->window;
 }
 
+size_t
+wire_unread(const struct wire *wire)
+{
+    return script_unread(wire->fd);
+}
+
 bool
 wire_pending(const struct wire *wire)
 {
@@ -323,7 +329,7 @@ readiness(const struct peer *peer)
     bool readable = dead || peer->ended || peer->received < peer->in.len;
     bool writable = dead || peer->window > 0;
     return (readable ? peer->want & LOOP_READ : 0u) | (writable ? peer->want & LOOP_WRITE : 0u) |
-           (dead ? LOOP_HANGUP : 0u);
+           (dead ? LOOP_HANGUP : 0u) | (dead || peer->ended ? peer->want & LOOP_END : 0u);
 }
 
 unsigned

@@ -858,6 +858,69 @@ test_still_uploads(void **state)
     rig_stop(&rig);
 }
 
+/* What those leave behind who never come back takes no room. */
+static void
+test_uploads_left_behind(void **state)
+{
+    (void)state;
+    enum { UPLOADS = 25 };
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fds[UPLOADS];
+    for (int i = 0; i < UPLOADS; i++)
+        fds[i] = begin_upload(&rig, i, 150000);
+    assert_true(rig_counter(&rig, CONN_conn_uploads_set_aside) > 0);
+    for (int i = 0; i < UPLOADS; i++)
+        script_hang_up(fds[i]);
+    struct store_stats stats;
+    for (int i = 0; i < 5000; i++)
+        rig_turn(&rig);
+    store_stats_read(rig.store, &stats);
+    assert_int_equal(stats.items_present, 0);
+    assert_int_equal(stats.bytes_present, 0);
+    rig_stop(&rig);
+}
+
+/*
+ * Clients that wait for memory and send no more: one whose upload can never be complete is closed at
+ * once, the other is served.
+ */
+static void
+test_gone_while_waiting(void **state)
+{
+    (void)state;
+    enum { HOLDERS = 10 };
+    struct rig rig;
+    rig_start(&rig, NULL);
+    struct text part = {0}, whole = {0};
+    add_line(&part, "set u 0 0 200000\r\n");
+    add_block(&part, 199000);
+    add_line(&whole, "set w 0 0 200000\r\n");
+    add_block(&whole, 200000);
+    add_text(&whole, "\r\nget w\r\n");
+    for (int i = 0; i < HOLDERS; i++)
+        script_give(rig_connect(&rig), part.at, part.len);
+    int upload = rig_connect(&rig), stays = rig_connect(&rig);
+    script_give(upload, part.at, part.len);
+    script_give(stays, whole.at, whole.len);
+    for (int i = 0; i < 5; i++)
+        rig_turn(&rig);
+    assert_true(rig.shared.memory_waiters > 2);
+    script_end(upload);
+    script_end(stays);
+    for (int i = 0; i < 3; i++)
+        rig_turn(&rig);
+    assert_true(script_closed(upload));
+    assert_false(script_closed(stays));
+    rig_run(&rig);
+    assert_true(script_closed(stays));
+    assert_int_equal(script_taken(stays).len,
+                     strlen("STORED\r\nVALUE w 0 200000\r\n") + 200002 + strlen("END\r\n"));
+    drop(&whole);
+    drop(&part);
+    rig_stop(&rig);
+}
+
 /* Those that make no progress for 10 s while somebody waits are closed, all of them at once. */
 static void
 test_stuck_uploads(void **state)
@@ -1164,6 +1227,8 @@ main(void)
         cmocka_unit_test(test_stuck_readers_of_long_values),
         cmocka_unit_test(test_stuck_reader_alone),
         cmocka_unit_test(test_still_uploads),
+        cmocka_unit_test(test_uploads_left_behind),
+        cmocka_unit_test(test_gone_while_waiting),
         cmocka_unit_test(test_stuck_uploads),
         cmocka_unit_test(test_stuck_lines),
         cmocka_unit_test(test_many_incomplete),
