@@ -22,6 +22,7 @@
 #include "conn/conn.h"
 #include "daemon.h"
 #include "keeper.h"
+#include "memory.h"
 #include "obs/log.h"
 #include "privileges.h"
 #include "settings.h"
@@ -35,6 +36,8 @@
 #define MEMORY_BYTES_MIN ((size_t)8 << 20)
 #define MEMORY_BYTES_PER_THREAD ((size_t)256 << 10)
 #define THREADS_MAX 1000u
+#define BASE_BYTES ((size_t)4 << 20)   /* beside -m: code, libraries, and for each worker ... */
+#define BASE_BYTES_PER_THREAD ((size_t)256 << 10)      /* ... its buffers and its stack */
 #define OTHER_THREADS 2u               /* of the store: the keeper, and one to spare */
 #define CLOCK_START_S 2u               /* a second that has passed exists from the start */
 
@@ -192,6 +195,28 @@ out_of_memory(const char *what, int error)
 {
     fprintf(stderr, "larderd: cannot start: %s: %s\n", what, strerror(error));
     return SETTINGS_OS_ERROR;
+}
+
+static size_t
+base_bytes(const struct settings *set)
+{
+    return BASE_BYTES + set->threads * BASE_BYTES_PER_THREAD;
+}
+
+/* Who has not said -m means the default, or less where the process may not have so much. */
+static void
+lower_memory(struct settings *set)
+{
+    uint64_t limit = set->memory_given ? UINT64_MAX : memory_cgroup_limit("");
+    size_t least = 2 * set->item_bytes_max;
+    if (least < MEMORY_BYTES_MIN)
+        least = MEMORY_BYTES_MIN;
+    size_t fits = memory_that_fits(set->memory_bytes, limit, base_bytes(set), least);
+    if (fits >= set->memory_bytes)
+        return;
+    fprintf(stderr, "larderd: notice: this process may have %zu MB: using %zu MB for -m\n",
+            (size_t)(limit >> 20), fits >> 20);
+    set->memory_bytes = fits;
 }
 
 /* As for cache_memlimit, 8 MB are the least; a command line that worked with memcached still does. */
@@ -355,6 +380,7 @@ start(struct server *s)
     struct settings *set = &s->settings;
     int code = 0;
     raise_memory(set);
+    lower_memory(set);
     limit_threads(set);
     if (set->core_dumps)
         code = privileges_allow_core();

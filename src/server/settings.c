@@ -176,6 +176,7 @@ settings_parse(struct settings *s, int argc, char **argv, FILE *out, FILE *err, 
         *out_exit_code = p.exit_code;
         return SETTINGS_EXIT;
     }
+    s->memory_given = opt_given(&p, 'm');
     opt_notice(&p);
     return SETTINGS_RUN;
 }

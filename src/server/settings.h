@@ -86,6 +86,7 @@ struct settings {
 
     /* Memory. */
     size_t memory_bytes;
+    bool memory_given;                  /* by -m, not by default */
     size_t item_bytes_max;              /* 1 KiB to 1 GiB, at most half of memory_bytes */
     bool evict;                         /* false: an error instead */
     bool huge_pages;

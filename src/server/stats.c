@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/version.h"
+#include "memory.h"
 #include "obs/log.h"
 
 #define VALUES_MAX 128u
@@ -36,6 +37,7 @@ struct stats {
     struct stats_config config;
     struct cmd *cmd;
     struct workers *workers;
+    size_t base_bytes;                 /* in RAM beside the store's, when nothing was in it */
     pthread_mutex_t lock;              /* guards base */
     struct values base;                /* sums at the last reset */
 };
@@ -109,6 +111,18 @@ add_store(struct values *v, const struct store_stats *s)
     add(v, "maintain_longest_us", (s->maintain_longest_ns + 999) / 1000);
 }
 
+/*
+ * What is in RAM beside what -m is charged for.  Memory that is charged but has not been touched yet
+ * would make it too small: it is at least what it was at the start.
+ */
+static size_t
+base_now(const struct stats *st, const struct store_stats *s)
+{
+    size_t resident = memory_resident_bytes(), used = s->memory_used_bytes;
+    size_t beside = resident > used ? resident - used : 0;
+    return beside > st->base_bytes ? beside : st->base_bytes;
+}
+
 static void
 gather(struct stats *st, struct values *v)
 {
@@ -116,6 +130,7 @@ gather(struct stats *st, struct values *v)
     v->count = 0;
     store_stats_read(st->config.store, &s);
     add_store(v, &s);
+    add(v, "memory_base_bytes", base_now(st, &s));
     cmd_counters_each(st->cmd, add, v);
     workers_each_counter(st->workers, add, v);
     add(v, "max_connections", st->config.settings->conns_max);
@@ -253,6 +268,7 @@ static const struct {
     {"memory_free_bytes", GAUGE},
     {"memory_limbo_bytes", GAUGE},
     {"memory_lent_bytes", GAUGE},
+    {"memory_base_bytes", GAUGE},
     {"index_bytes", GAUGE},
     {"index_groups", GAUGE},
     {"index_slots", GAUGE},
@@ -389,6 +405,9 @@ stats_attach(struct stats *st, struct cmd *cmd, struct workers *workers)
 {
     st->cmd = cmd;
     st->workers = workers;
+    struct store_stats s;
+    store_stats_read(st->config.store, &s);
+    st->base_bytes = base_now(st, &s);
 }
 
 void

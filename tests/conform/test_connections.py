@@ -144,6 +144,60 @@ def test_many_clients_that_never_read(larder):
     assert server.wait_until(lambda: connections_now(running) == 0)
 
 
+def test_deaf_clients_do_not_keep_others_from_reading(larder):
+    """Values of all lengths, for who reads, while many others ask for the same and do not."""
+    running = larder("-m", "16", "-I", "8m")
+    values = {b"v%d" % size: bytes([65 + size % 26]) * size
+              for size in (3000, 4500, 20000, 60000, 70000, 1000000)}
+    with running.connect() as c:
+        for key, value in values.items():
+            assert c.ask(store(key, value)) == b"STORED\r\n"
+    with Neighbour(running):
+        deaf = [running.connect() for _ in range(100)]
+        for i, c in enumerate(deaf):
+            c.send(b"get " + b" ".join([list(values)[i % len(values)]] * 400) + b"\r\n")
+        assert server.wait_until(lambda: int(running.stats()["conn_memory_bytes"]) > MB)
+        with running.connect() as c:
+            start = time.monotonic()
+            for key, value in list(values.items()) * 3:
+                assert c.get(b"get %s\r\n" % key) == b"VALUE %s 0 %d\r\n%s\r\nEND\r\n" % (
+                    key, len(value), value)
+            assert time.monotonic() - start < 5
+        for c in deaf:
+            c.reset()
+    assert server.wait_until(lambda: connections_now(running) == 0)
+
+
+def test_half_uploads_do_not_keep_others_from_storing(larder):
+    """Many stop in mid-upload; a whole one is taken at once, and theirs when they go on."""
+    running = larder("-m", "64")
+    value = b"".join(b"%07d," % i for i in range(125000))
+    half = len(value) // 2 + 12345
+    with Neighbour(running):
+        stopped = [running.connect() for _ in range(100)]
+        for i, c in enumerate(stopped):
+            c.send(b"set half%d 0 0 %d\r\n" % (i, len(value)) + value[:half])
+        with running.connect() as c:
+            start = time.monotonic()
+            for i in range(5):
+                assert c.ask(store(b"whole%d" % i, value)) == b"STORED\r\n"
+            assert time.monotonic() - start < 5
+        assert int(running.stats()["conn_uploads_set_aside"]) > 0
+        hits = 0
+        for i, c in enumerate(stopped[:20]):
+            c.send(value[half:])
+            assert c.ask(b"\r\n") == b"STORED\r\n"
+            answer = c.get(b"get half%d\r\n" % i)
+            assert answer in (b"END\r\n", b"VALUE half%d 0 %d\r\n%s\r\nEND\r\n" % (
+                i, len(value), value))
+            hits += answer != b"END\r\n"
+        for c in stopped:
+            c.close()
+    assert hits > 0
+    assert server.wait_until(lambda: connections_now(running) == 0)
+    assert int(running.stats()["memory_borrowed_bytes"]) < MB
+
+
 def test_pipeline_that_nobody_reads(larder):
     """Thousands of gets in one go: the server may stop reading, not hoard the answers."""
     running = larder("-m", "64")

@@ -3,6 +3,7 @@
 Method: after the same commands the counters of larder and of the peer are equal; every name that
 the peer reports is reported.  Then what only larder counts: where its items have gone.
 """
+import re
 import time
 
 import pytest
@@ -218,3 +219,11 @@ def test_slices_of_housekeeping(larder):
             break
         running.play(b"stats reset\r\n")
     assert stats["maintain_slices"] == stats["maintain_longest_us"] == "0"
+
+
+def test_memory_beside_the_limit(larder):
+    running = larder("-t", "16", "-m", "64")
+    base = int(running.stats()["memory_base_bytes"])
+    assert base >= 1 << 20
+    if not re.search(r"/(clang-)?[at]san/", server.LARDERD):
+        assert base <= 8 << 20
