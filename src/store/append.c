@@ -105,6 +105,8 @@ join_large(struct store_thread *t, const struct store_put *put, const struct old
         else if (outcome == STORE_MISS)
             outcome = STORE_AGAIN;     /* a flush_all came between: put->upload is stamped anew */
     }
+    if (outcome == STORE_OK && large_broken(u))
+        outcome = STORE_NO_MEMORY;
     if (outcome != STORE_OK) {
         store_upload_abort(t, u);
         return outcome;
@@ -163,7 +165,8 @@ append_put(struct store_thread *t, const struct store_put *put, uint64_t *out_ca
 {
     if (put->upload)
         large_stamp(t->store, put->upload);
-    enum store_outcome outcome = join(t, put, out_cas);
+    bool broken = put->upload && large_broken(put->upload);
+    enum store_outcome outcome = broken ? STORE_NO_MEMORY : join(t, put, out_cas);
     if (put->upload && outcome != STORE_AGAIN)
         store_upload_abort(t, put->upload);
     return outcome;

@@ -322,6 +322,12 @@ void index_local_drain(struct index *ix, struct index_local *local);
 void index_counted(struct index *ix, struct index_local *local, int delta,
                    struct index_hasher hasher);
 
+enum index_relief { INDEX_GREW, INDEX_FITS, INDEX_BUSY, INDEX_NO_ROOM };
+/* A group was full.  FITS: the index is as large as it should be, the keys are to blame; BUSY: another
+ * thread is at it; NO_ROOM: at the limit, a segment has been asked for.  Outside locks. */
+enum index_relief index_relieve(struct index *ix, struct index_local *local,
+                                struct index_hasher hasher);
+
 /* Is the index larger than what it holds needs? */
 bool index_shrink_due(const struct index *ix);
 /* A slice of shrinking: a few groups merged, memory given back.  Outside locks. */

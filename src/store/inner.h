@@ -164,12 +164,21 @@ bool link_ready(struct store_thread *t);
 void link_room_used(struct store_thread *t, uint32_t bytes);
 
 /*
- * Group held: makes `it`, complete in an active, lent or copier's segment, findable; in `slot` if
- * given (the old entry must have been counted as gone), else in a new one.  May evict where the
- * group is full.  True: a slot was added (index_counted is due after unlocking).
+ * Group held: an empty slot for this hash (+1 to *slots_delta), or with `crowd` that of another
+ * entry of the full group, which is evicted.  NULL: full, see link_relieve().
  */
-bool link_item(struct store_thread *t, struct index_hold *h, uint64_t hash, struct item *it,
-               slot_word *slot, unsigned frequency);
+slot_word *link_place(struct store_thread *t, struct index_hold *h, uint64_t hash, bool crowd,
+                      int *slots_delta);
+/*
+ * Not held: the group was full.  OK: try again, with *crowd as it now is; AGAIN: the index is about
+ * to grow; NO_MEMORY.
+ */
+enum store_outcome link_relieve(struct store_thread *t, bool *crowd);
+
+/* Group held: makes `it`, complete in an active, lent or copier's segment, findable in this slot.
+ * An old entry there must have been counted as gone. */
+void link_item(struct store_thread *t, uint64_t hash, struct item *it, slot_word *slot,
+               unsigned frequency);
 
 /* Group held: the item is counted as gone; its slot is about to be overwritten. */
 void link_gone(struct store_thread *t, struct item *it, enum cause cause);
@@ -260,6 +269,7 @@ enum store_outcome large_open_brief(struct store_thread *t, uint64_t value_bytes
 void large_adopt(struct store_thread *t, struct store_upload *u);
 struct item_pieces large_pieces(const struct store_upload *u);
 bool large_complete(const struct store_upload *u);
+bool large_broken(const struct store_upload *u);
 
 /* ---- append.c ----------------------------------------------------------------------------- */
 

@@ -59,15 +59,15 @@ copy_room(struct store_thread *t, uint32_t bytes)
 /* Group held, entry alive: the copy takes its place.  Only the header of a long one can have
  * changed since it was copied. */
 static void
-link_copy(struct store_thread *t, struct index_hold *h, uint64_t hash, slot_word *slot,
-          struct item *it, struct item *to)
+link_copy(struct store_thread *t, uint64_t hash, slot_word *slot, struct item *it,
+          struct item *to)
 {
     struct store *s = t->store;
     uint32_t bytes = item_bytes(it);
     words_read(to, it, item_is_small(it) ? bytes : item_changing_bytes(it));
     atomic_fetch_sub_explicit(&s->pool.segs[segment_of(s, location_of(s, it))].live,
                               live_share(it), memory_order_relaxed);
-    link_item(t, h, hash, to, slot,
+    link_item(t, hash, to, slot,
               slot_frequency(atomic_load_explicit(slot, memory_order_relaxed)));
     s->keep.copy_fill += bytes;
 }
@@ -90,7 +90,7 @@ try_item(struct store_thread *t, struct item *it, uint64_t hash, struct item *to
             link_remove(t, &h, slot, it, state == ITEM_LIVE ? CAUSE_EVICTED : cause_of(state));
             slots_delta--;
         } else if (to) {
-            link_copy(t, &h, hash, slot, it, to);
+            link_copy(t, hash, slot, it, to);
         } else {
             done = mode != KEEP_CLEAN;
         }

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #define PIECES_PER_SEGMENT 16u
+#define PLACE_ROUNDS 8u                /* to find a place in a full group */
 #define WASTE_SHARE 16u                /* of a segment may be left unused when it is sealed early */
 
 struct store_upload {
@@ -30,6 +31,7 @@ struct store_upload {
     uint32_t piece;                    /* number of the piece being received */
     uint32_t piece_at;                 /* bytes of it that are there */
     size_t charged;                    /* bytes of the allowance */
+    bool broken;                       /* a piece found no place in the index: NO_MEMORY */
     uint32_t settled;                  /* pieces that are in ordinary segments already */
     bool aside;
     char *part;                        /* aside: the piece_at bytes of the piece; or NULL */
@@ -45,6 +47,12 @@ uint32_t
 large_piece_count(const struct store *s, uint64_t value_bytes)
 {
     return (uint32_t)((value_bytes + s->piece_bytes - 1) / s->piece_bytes);
+}
+
+bool
+large_broken(const struct store_upload *u)
+{
+    return u->broken;
 }
 
 bool
@@ -401,6 +409,29 @@ store_upload_room(struct store_thread *t, struct store_upload *u, char **out_at,
     return STORE_OK;
 }
 
+/* False: its group is full, and nothing may be evicted. */
+static bool
+link_piece(struct store_thread *t, uint64_t hash, struct item *it)
+{
+    struct store *s = t->store;
+    bool crowd = false;
+    for (unsigned round = 0; round < PLACE_ROUNDS; round++) {
+        int slots_delta = 0;
+        link_ready(t);
+        struct index_hold h = index_lock(&s->index, hash);
+        slot_word *slot = link_place(t, &h, hash, crowd, &slots_delta);
+        if (slot)
+            link_item(t, hash, it, slot, 0);
+        index_unlock(&s->index, &h, slot != NULL);
+        link_settle(t, slots_delta);
+        if (slot)
+            return true;
+        if (link_relieve(t, &crowd) == STORE_AGAIN)
+            crowd = s->config.evict;   /* there is no way to put a piece off */
+    }
+    return false;
+}
+
 /* The piece is whole: it can be found from now on, by those who know its serial. */
 static void
 finish_piece(struct store_thread *t, struct store_upload *u, uint32_t payload)
@@ -413,11 +444,8 @@ finish_piece(struct store_thread *t, struct store_upload *u, uint32_t payload)
     struct item_piece_id id = {.serial = u->serial, .number = u->piece};
     memcpy(it->rest, &id, PIECE_ID_BYTES);
     uint64_t hash = item_piece_hash(id, s->seed);
-    link_ready(t);
-    struct index_hold h = index_lock(&s->index, hash);
-    int added = link_item(t, &h, hash, it, NULL, 0);
-    index_unlock(&s->index, &h, true);
-    link_settle(t, added);
+    if (!link_piece(t, hash, it))
+        u->broken = true;
     u->fill += item_bytes(it);
     u->piece++;
     u->piece_at = 0;
@@ -489,7 +517,7 @@ copy_out(struct store_thread *t, uint32_t seg, uint32_t filled)
         slot_word *w = index_find(&s->index, &h, hash, location_of(s, it));
         if (w) {
             link_gone(t, it, CAUSE_REPLACED);
-            link_item(t, &h, hash, to, w, 0);
+            link_item(t, hash, to, w, 0);
         }
         index_unlock(&s->index, &h, w != NULL);
         if (w)

@@ -137,24 +137,45 @@ evict_crowded(struct store_thread *t, struct index_hold *h, uint64_t hash)
     return slot;
 }
 
-bool
-link_item(struct store_thread *t, struct index_hold *h, uint64_t hash, struct item *it,
-          slot_word *slot, unsigned frequency)
+slot_word *
+link_place(struct store_thread *t, struct index_hold *h, uint64_t hash, bool crowd,
+           int *slots_delta)
+{
+    slot_word *slot = index_place(&t->store->index, h, hash, &t->local);
+    if (LIKELY(slot != NULL)) {
+        ++*slots_delta;
+        return slot;
+    }
+    return crowd ? evict_crowded(t, h, hash) : NULL;
+}
+
+enum store_outcome
+link_relieve(struct store_thread *t, bool *crowd)
+{
+    struct store *s = t->store;
+    enum index_relief relief = index_relieve(&s->index, &t->local, link_hasher(s));
+    if (relief == INDEX_GREW)
+        return STORE_OK;
+    if (relief == INDEX_BUSY) {
+        count(t, COUNT_AGAIN);
+        return STORE_AGAIN;
+    }
+    *crowd = s->config.evict;
+    if (s->config.evict)
+        return STORE_OK;
+    return relief == INDEX_FITS ? STORE_NO_MEMORY : link_no_segment(t);
+}
+
+void
+link_item(struct store_thread *t, uint64_t hash, struct item *it, slot_word *slot,
+          unsigned frequency)
 {
     struct store *s = t->store;
     uint64_t location = location_of(s, it);
-    bool added = false;
-    if (!slot) {
-        slot = index_place(&s->index, h, hash, &t->local);
-        added = slot != NULL;
-        if (!slot)
-            slot = evict_crowded(t, h, hash);
-    }
     atomic_fetch_add_explicit(&s->pool.segs[segment_of(s, location)].live, live_share(it),
                               memory_order_relaxed);
     atomic_store_explicit(slot, slot_make(location, hash, item_kind(it), frequency),
                           memory_order_release);
-    return added;
 }
 
 static void

@@ -89,58 +89,86 @@ overwrite(struct store_thread *t, slot_word *slot, struct item *old, const struc
     count(t, COUNT_REPLACED);
 }
 
-/* Group held.  Returns how many slots were added. */
-static int
-replace(struct store_thread *t, struct index_hold *h, uint64_t hash, slot_word *slot,
-        struct item *old, struct item *it)
+/* What storing needs to know under the lock. */
+struct put_step {
+    struct item *it;                   /* the new entry, filled, in the active segment */
+    bool crowd;                        /* another entry of a full group may be evicted */
+    bool full;                         /* the group was, nothing was done */
+    bool used;                         /* the room of `it` */
+};
+
+/* Group held, condition met. */
+static void
+put_entry(struct store_thread *t, struct put_job *job, struct put_step *step,
+          struct index_hold *h, slot_word *slot, struct item *old, int *slots_delta)
 {
+    uint64_t hash = job->put->key.hash;
+    if (slot && fits_in_place(job, old)) {
+        overwrite(t, slot, old, step->it, job->bytes);
+        return;
+    }
     unsigned frequency = 0;
     if (slot) {
         frequency = frequency_after(atomic_load_explicit(slot, memory_order_relaxed));
         link_gone(t, old, CAUSE_REPLACED);
+    } else {
+        slot = link_place(t, h, hash, step->crowd, slots_delta);
     }
-    return link_item(t, h, hash, it, slot, frequency);
+    step->full = slot == NULL;
+    step->used = !step->full;
+    if (step->used)
+        link_item(t, hash, step->it, slot, frequency);
+}
+
+static enum store_outcome
+put_locked(struct store_thread *t, struct put_job *job, struct put_step *step, uint64_t *out_cas)
+{
+    struct index *ix = &t->store->index;
+    const struct store_key key = job->put->key;
+    struct item *old = NULL;
+    enum store_gone gone;
+    int slots_delta = 0;
+    step->full = step->used = false;
+    struct index_hold h = index_lock(ix, key.hash);
+    slot_word *slot = link_find_live(t, &h, key, &old, &gone, &slots_delta);
+    enum store_outcome outcome = check_condition(t, job, &h, slot ? old : NULL);
+    if (outcome == STORE_OK) {
+        uint64_t cas = ITEM_CAS & job->kind ? link_cas_next(t, slot ? item_cas(old) : 0) : 0;
+        if (job->same.location)
+            step->it->expiry = item_expiry(old);
+        item_set_cas(step->it, cas);
+        put_entry(t, job, step, &h, slot, old, &slots_delta);
+        if (out_cas)
+            *out_cas = cas;
+        if (!step->full)
+            count(t, COUNT_STORED);
+    }
+    index_unlock(ix, &h, outcome == STORE_OK || slots_delta != 0);
+    if (step->used)
+        link_room_used(t, job->bytes);
+    link_settle(t, slots_delta);
+    return outcome;
 }
 
 enum store_outcome
 put_run(struct store_thread *t, struct put_job *job, uint64_t *out_cas)
 {
-    struct index *ix = &t->store->index;
     const struct store_key key = job->put->key;
     job->value_bytes = (uint32_t)(job->parts[0].len + job->parts[1].len) + job->blanks;
     job->bytes = item_bytes_for(job->kind, (uint32_t)key.text.len, job->value_bytes);
-    enum store_outcome why;
-    struct item *it = (struct item *)(void *)link_room(t, job->bytes, &why);
-    if (!it)
-        return why;
-    fill_item(it, job, t->now);
-    if (!link_ready(t))
-        return link_no_segment(t);
-
-    struct item *old = NULL;
-    enum store_gone gone;
-    int slots_delta = 0;
-    struct index_hold h = index_lock(ix, key.hash);
-    slot_word *slot = link_find_live(t, &h, key, &old, &gone, &slots_delta);
-    enum store_outcome outcome = check_condition(t, job, &h, slot ? old : NULL);
-    bool in_place = slot && fits_in_place(job, old);
-    if (outcome == STORE_OK) {
-        uint64_t cas = ITEM_CAS & job->kind ? link_cas_next(t, slot ? item_cas(old) : 0) : 0;
-        if (job->same.location)
-            it->expiry = item_expiry(old);
-        item_set_cas(it, cas);
-        if (in_place)
-            overwrite(t, slot, old, it, job->bytes);
-        else
-            slots_delta += replace(t, &h, key.hash, slot, old, it);
-        count(t, COUNT_STORED);
-        if (out_cas)
-            *out_cas = cas;
-    }
-    index_unlock(ix, &h, outcome == STORE_OK || slots_delta != 0);
-    if (outcome == STORE_OK && !in_place)
-        link_room_used(t, job->bytes);
-    link_settle(t, slots_delta);
+    enum store_outcome outcome;
+    struct put_step step = {.it = (struct item *)(void *)link_room(t, job->bytes, &outcome)};
+    if (!step.it)
+        return outcome;
+    fill_item(step.it, job, t->now);
+    do {
+        if (!link_ready(t))
+            return link_no_segment(t);
+        outcome = put_locked(t, job, &step, out_cas);
+        if (LIKELY(!step.full))
+            return outcome;
+        outcome = link_relieve(t, &step.crowd);
+    } while (outcome == STORE_OK);
     return outcome;
 }
 
@@ -150,6 +178,10 @@ put_upload(struct store_thread *t, const struct store_put *put, struct put_job *
            uint64_t *out_cas)
 {
     CHECK(large_complete(put->upload));
+    if (UNLIKELY(large_broken(put->upload))) {
+        store_upload_abort(t, put->upload);
+        return STORE_NO_MEMORY;
+    }
     struct item_pieces pieces = large_pieces(put->upload);
     job->kind |= ITEM_PIECES;
     job->parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};

@@ -14,6 +14,7 @@
 
 #define GROWTH_BATCH 32                /* slots a thread counts before it hands them in */
 #define GROWTH_STEPS 4
+#define RELIEF_STEPS 16
 #define MERGE_STEPS 4
 #define CHUNK_BYTES (INDEX_GROUPS_MIN * sizeof(struct index_group))
 #define SLOTS_MAX (INDEX_BUCKETS * INDEX_SLOTS + INDEX_LINES_MAX * INDEX_LINE_SLOTS)
@@ -217,25 +218,48 @@ too_full(const struct index *ix)
            (int64_t)(n * INDEX_GROUP_LOAD);
 }
 
+static enum index_relief
+grow(struct index *ix, struct index_local *local, unsigned steps, struct index_hasher hasher)
+{
+    if (!too_full(ix))
+        return INDEX_FITS;
+    if (atomic_exchange_explicit(&ix->resizing, true, memory_order_acquire))
+        return INDEX_BUSY;
+    enum index_relief relief = INDEX_FITS;
+    for (; steps && too_full(ix); steps--) {
+        uint64_t n = atomic_load_explicit(&ix->group_count, memory_order_relaxed);
+        index_local_fill(ix, local);
+        bool grown = room_for_group(ix, n) && split_last(ix, n, local, hasher);
+        relief = grown ? INDEX_GREW : relief == INDEX_GREW ? INDEX_GREW : INDEX_NO_ROOM;
+        if (!grown)
+            break;
+    }
+    atomic_store_explicit(&ix->resizing, false, memory_order_release);
+    return relief;
+}
+
+static void
+hand_in(struct index *ix, struct index_local *local)
+{
+    atomic_fetch_add_explicit(&ix->slot_count, local->slots_delta, memory_order_relaxed);
+    local->slots_delta = 0;
+}
+
 void
 index_counted(struct index *ix, struct index_local *local, int delta, struct index_hasher hasher)
 {
     local->slots_delta += delta;
     if (LIKELY(local->slots_delta < GROWTH_BATCH && local->slots_delta > -GROWTH_BATCH))
         return;
-    atomic_fetch_add_explicit(&ix->slot_count, local->slots_delta, memory_order_relaxed);
-    local->slots_delta = 0;
-    if (!too_full(ix) || atomic_exchange_explicit(&ix->resizing, true, memory_order_acquire))
-        return;
-    for (unsigned i = 0; i < GROWTH_STEPS && too_full(ix); i++) {
-        uint64_t n = atomic_load_explicit(&ix->group_count, memory_order_relaxed);
-        if (!room_for_group(ix, n))
-            break;
-        index_local_fill(ix, local);
-        if (!split_last(ix, n, local, hasher))
-            break;
-    }
-    atomic_store_explicit(&ix->resizing, false, memory_order_release);
+    hand_in(ix, local);
+    grow(ix, local, GROWTH_STEPS, hasher);
+}
+
+enum index_relief
+index_relieve(struct index *ix, struct index_local *local, struct index_hasher hasher)
+{
+    hand_in(ix, local);
+    return grow(ix, local, RELIEF_STEPS, hasher);
 }
 
 /* ---- merging -------------------------------------------------------------------------------- */

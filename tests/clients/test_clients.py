@@ -130,6 +130,7 @@ def test_pylibmc(larder):
             value, cas = client.gets("number")
             assert client.cas("number", 1, cas) and not client.cas("number", 2, cas)
         client.flush_all()
+        assert client.get("large") is None     # so that no flush without reply comes late
         client.disconnect_all()
 
 
