@@ -51,8 +51,9 @@ history_plan_random(uint64_t seed)
     p.focus = (unsigned)(kit_random(&r) % HISTORY_FOCUSES);
     p.yield_percent = kit_random(&r) % 2 ? 0 : 30;
     memcpy(p.sizes, sizes[p.focus == HISTORY_COUNTING ? 1 : kit_random(&r) % 6], sizeof p.sizes);
-    if (!p.lossy) {
-        p.memory_bytes = 64 * MIB;
+    if (!p.lossy) {                    /* more than is ever written: not even garbage is evicted */
+        p.memory_bytes = 512 * MIB;
+        p.steps /= 2;
         return p;
     }
     p.time = kit_random(&r) % 3 == 0;
