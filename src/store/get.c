@@ -54,12 +54,12 @@ look(struct store_thread *t, struct store_key key, struct store_view *v)
 {
     struct store *s = t->store;
     struct index_hold h;
-    struct index_cursor c = {0};
     uint64_t slot;
     if (UNLIKELY(!index_look(&s->index, key.hash, &h)))
         return LOOK_AGAIN;
     index_prefetch_line(&s->index, &h, key.hash);
-    for (slot_word *w; (w = index_next(&s->index, &h, key.hash, &c, &slot)) != NULL;) {
+    struct index_cursor c = index_walk(&s->index, &h, key.hash);
+    for (slot_word *w; (w = index_next(&s->index, &c, &slot)) != NULL;) {
         struct item *it = item_at(s, slot_location(slot));
         struct item *seen = view_snapshot(t, it);
         if (UNLIKELY(!link_has_key(seen, key.text)))
@@ -125,12 +125,12 @@ prefetch_item(const struct store *s, uint64_t slot)
 {
     const char *it = s->pool.memory.base + slot_location(slot) * 4;
     for (unsigned line = 0; line < 3; line++)
-        __builtin_prefetch(it + line * CACHE_LINE, 0, 3);
+        prefetch(it + line * CACHE_LINE);
 }
 
 /* Buckets first, then what lies in them or in lines, then what lies in lines. */
 static void
-prefetch(const struct store *s, const uint64_t *hashes, unsigned n)
+prefetch_some(const struct store *s, const uint64_t *hashes, unsigned n)
 {
     const struct index *ix = &s->index;
     uint64_t in_lines = 0, slot;
@@ -138,20 +138,23 @@ prefetch(const struct store *s, const uint64_t *hashes, unsigned n)
     for (unsigned i = 0; i < n; i++)
         index_prefetch(ix, hashes[i]);
     for (unsigned i = 0; i < n; i++) {
-        struct index_cursor c = {0};
-        if (!index_look(ix, hashes[i], &h))
+        if (UNLIKELY(!index_look(ix, hashes[i], &h)))
             continue;
-        if (index_next_in_bucket(ix, &h, hashes[i], &c, &slot)) {
-            prefetch_item(s, slot);
-        } else if (control_spilled(h.control, hash_bucket(hashes[i]))) {
-            index_prefetch_line(ix, &h, hashes[i]);
+        struct index_cursor c = index_walk(ix, &h, hashes[i]);
+        if (LIKELY(c.matches)) {
+            prefetch_item(s, atomic_load_explicit(&c.slots[__builtin_ctz(c.matches)],
+                                                  memory_order_relaxed));
+        } else if (c.line) {
+            prefetch(&ix->lines.at[c.line]);
             in_lines |= 1ull << i;
         }
     }
     for (; in_lines; in_lines &= in_lines - 1) {
-        unsigned i = (unsigned)__builtin_ctzll(in_lines);
-        struct index_cursor c = {0};
-        if (index_look(ix, hashes[i], &h) && index_next(ix, &h, hashes[i], &c, &slot))
+        uint64_t hash = hashes[__builtin_ctzll(in_lines)];
+        if (!index_look(ix, hash, &h))
+            continue;
+        struct index_cursor c = index_walk(ix, &h, hash);
+        if (index_next(ix, &c, &slot))
             prefetch_item(s, slot);
     }
 }
@@ -161,8 +164,8 @@ store_prefetch(struct store_thread *t, const uint64_t *hashes, unsigned n)
 {
     DCHECK(t->inside);
     for (; n > AHEAD; n -= AHEAD, hashes += AHEAD)
-        prefetch(t->store, hashes, AHEAD);
-    prefetch(t->store, hashes, n);
+        prefetch_some(t->store, hashes, AHEAD);
+    prefetch_some(t->store, hashes, n);
 }
 
 uint64_t

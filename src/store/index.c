@@ -118,9 +118,9 @@ index_unlock(struct index *ix, struct index_hold *h, bool changed)
 slot_word *
 index_find(const struct index *ix, const struct index_hold *h, uint64_t hash, uint64_t location)
 {
-    struct index_cursor c = {0};
+    struct index_cursor c = index_walk(ix, h, hash);
     uint64_t slot;
-    for (slot_word *s; (s = index_next(ix, h, hash, &c, &slot)) != NULL;)
+    for (slot_word *s; (s = index_next(ix, &c, &slot)) != NULL;)
         if (slot_location(slot) == location)
             return s;
     return NULL;

@@ -75,9 +75,9 @@ find_piece(struct store_thread *t, const struct index_hold *h, uint64_t hash,
            struct item_piece_id id, struct item **out_item)
 {
     struct store *s = t->store;
-    struct index_cursor c = {0};
+    struct index_cursor c = index_walk(&s->index, h, hash);
     uint64_t slot;
-    for (slot_word *w; (w = index_next(&s->index, h, hash, &c, &slot)) != NULL;) {
+    for (slot_word *w; (w = index_next(&s->index, &c, &slot)) != NULL;) {
         struct item *it = item_at(s, slot_location(slot));
         if (!(item_kind(it) & ITEM_PIECE))
             continue;

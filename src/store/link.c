@@ -17,9 +17,9 @@ link_find(struct store_thread *t, const struct index_hold *h, struct store_key k
           struct item **out_item)
 {
     struct store *s = t->store;
-    struct index_cursor c = {0};
+    struct index_cursor c = index_walk(&s->index, h, key.hash);
     uint64_t slot;
-    for (slot_word *w; (w = index_next(&s->index, h, key.hash, &c, &slot)) != NULL;) {
+    for (slot_word *w; (w = index_next(&s->index, &c, &slot)) != NULL;) {
         struct item *it = item_at(s, slot_location(slot));
         if (link_has_key(it, key.text)) {
             *out_item = it;

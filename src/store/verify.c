@@ -74,10 +74,10 @@ verify_unique(struct store *s, uint64_t slot)
     struct item *it = item_at(s, slot_location(slot));
     uint64_t hash = item_hash(it, s->seed);
     struct index_hold h = index_lock(&s->index, hash);
-    struct index_cursor c = {0};
+    struct index_cursor c = index_walk(&s->index, &h, hash);
     unsigned found = 0;
     uint64_t other;
-    while (index_next(&s->index, &h, hash, &c, &other))
+    while (index_next(&s->index, &c, &other))
         found += same_entry(it, item_at(s, slot_location(other)));
     index_unlock(&s->index, &h, false);
     return found == 1 ? NULL : "V3: a key is in the index twice";
