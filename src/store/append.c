@@ -6,6 +6,7 @@
  * writers in each other's way do not hold up a worker.
  */
 #include "inner.h"
+#include "view.h"
 
 #define ROUNDS 8
 #define SPANS 64

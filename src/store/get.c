@@ -6,37 +6,9 @@
  * word of the group is afterwards what it was before.  A small value is copied, because it may
  * change in place; a longer one never changes and is used where it lies until the section ends.
  */
+#include "base/prefetch.h"
 #include "inner.h"
-
-struct item *
-view_snapshot(struct store_thread *t, struct item *it)
-{
-    uint32_t bytes = item_bytes(it);
-    if (bytes > STORE_SMALL_BYTES_MAX)
-        return it;
-    words_read(t->scratch, it, bytes);
-    return (struct item *)(void *)t->scratch;
-}
-
-void
-view_fill(struct store_view *v, struct item *seen)
-{
-    uint32_t access = item_access(seen);
-    v->client_flags = item_client_flags(seen);
-    v->expiry = item_expiry(seen);
-    v->cas = item_cas(seen);
-    v->last_access = access & ITEM_ACCESS_MASK;
-    v->fetched = access >> 24 & MARK_FETCHED;
-    v->serial = 0;
-    v->value = item_value(seen);
-    v->value_bytes = item_value_bytes(seen);
-    if (UNLIKELY(item_kind(seen) & ITEM_PIECES)) {
-        struct item_pieces p = item_pieces(seen);
-        v->value = NULL;
-        v->value_bytes = p.value_bytes;
-        v->serial = p.serial;
-    }
-}
+#include "view.h"
 
 static void
 mark_access(struct store_thread *t, struct item *it, uint32_t seen)
@@ -120,21 +92,34 @@ store_get(struct store_thread *t, struct store_key key, const uint32_t *new_expi
 
 #define AHEAD 64u
 
+/* Items whose first lines have been asked for. */
+struct ahead {
+    const char *items[AHEAD];
+    unsigned count;
+};
+
 static void
-prefetch_item(const struct store *s, uint64_t slot)
+fetch_item(const struct store *s, struct ahead *a, uint64_t slot)
 {
     const char *it = s->pool.memory.base + slot_location(slot) * 4;
-    for (unsigned line = 0; line < 3; line++)
-        prefetch(it + line * CACHE_LINE);
+    prefetch(it);
+    a->items[a->count++] = it;
 }
 
-/* Buckets first, then what lies in them or in lines, then what lies in lines. */
+/*
+ * Buckets first, then the items they lead to, then what lies in lines.  Most of a fetch is the walk
+ * of the page tables, and how many of those a processor does at once depends on how close
+ * together it finds them: so each step is a loop of its own, and the further lines of an item are
+ * asked for when its page is known.  (Measured: 1.35 instead of 1.75 reads per get.)
+ */
 static void
-prefetch_some(const struct store *s, const uint64_t *hashes, unsigned n)
+fetch(const struct store *s, const uint64_t *hashes, unsigned n)
 {
     const struct index *ix = &s->index;
-    uint64_t in_lines = 0, slot;
     struct index_hold h;
+    struct ahead a = {.count = 0};
+    uint64_t slots[AHEAD], in_lines = 0;
+    unsigned found = 0;
     for (unsigned i = 0; i < n; i++)
         index_prefetch(ix, hashes[i]);
     for (unsigned i = 0; i < n; i++) {
@@ -142,20 +127,26 @@ prefetch_some(const struct store *s, const uint64_t *hashes, unsigned n)
             continue;
         struct index_cursor c = index_walk(ix, &h, hashes[i]);
         if (LIKELY(c.matches)) {
-            prefetch_item(s, atomic_load_explicit(&c.slots[__builtin_ctz(c.matches)],
-                                                  memory_order_relaxed));
+            slots[found++] = atomic_load_explicit(&c.slots[__builtin_ctz(c.matches)],
+                                                  memory_order_relaxed);
         } else if (c.line) {
             prefetch(&ix->lines.at[c.line]);
             in_lines |= 1ull << i;
         }
     }
+    for (unsigned i = 0; i < found; i++)
+        fetch_item(s, &a, slots[i]);
     for (; in_lines; in_lines &= in_lines - 1) {
-        uint64_t hash = hashes[__builtin_ctzll(in_lines)];
+        uint64_t hash = hashes[__builtin_ctzll(in_lines)], slot;
         if (!index_look(ix, hash, &h))
             continue;
         struct index_cursor c = index_walk(ix, &h, hash);
         if (index_next(ix, &c, &slot))
-            prefetch_item(s, slot);
+            fetch_item(s, &a, slot);
+    }
+    for (unsigned i = 0; i < a.count; i++) {
+        prefetch(a.items[i] + CACHE_LINE);
+        prefetch(a.items[i] + 2 * CACHE_LINE);
     }
 }
 
@@ -164,8 +155,8 @@ store_prefetch(struct store_thread *t, const uint64_t *hashes, unsigned n)
 {
     DCHECK(t->inside);
     for (; n > AHEAD; n -= AHEAD, hashes += AHEAD)
-        prefetch_some(t->store, hashes, AHEAD);
-    prefetch_some(t->store, hashes, n);
+        fetch(t->store, hashes, AHEAD);
+    fetch(t->store, hashes, n);
 }
 
 uint64_t

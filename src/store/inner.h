@@ -244,14 +244,6 @@ cause_of(enum item_state state)
 
 #define LOOK_ROUNDS 4u                 /* without the lock; writers without pause must not starve it */
 
-/* ---- get.c -------------------------------------------------------------------------------- */
-
-/* The item as it is now: a small one copied to the thread's scratch, a longer one itself.  Without
- * the group's lock, the copy may be of two versions until index_same() says that it is not. */
-struct item *view_snapshot(struct store_thread *t, struct item *it);
-/* What a lookup tells of a snapshot. */
-void view_fill(struct store_view *v, struct item *seen);
-
 /* ---- large.c ------------------------------------------------------------------------------ */
 
 uint32_t large_piece_count(const struct store *s, uint64_t value_bytes);

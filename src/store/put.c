@@ -6,6 +6,7 @@
  * instead, and the room in the active segment is used for the next.
  */
 #include "inner.h"
+#include "view.h"
 
 #include "base/num.h"
 

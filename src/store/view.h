@@ -1,0 +1,44 @@
+/*
+ * view.h -- an item as a lookup tells of it.
+ *
+ * Without the group's lock, what is read here may be of two versions until index_same() says that it
+ * is not.
+ */
+#ifndef STORE_VIEW_H
+#define STORE_VIEW_H
+
+#include "inner.h"
+
+/* A small item copied to the thread's scratch, a longer one itself. */
+static inline struct item *
+view_snapshot(struct store_thread *t, struct item *it)
+{
+    uint32_t bytes = item_bytes(it);
+    if (bytes > STORE_SMALL_BYTES_MAX)
+        return it;
+    words_read(t->scratch, it, bytes);
+    return (struct item *)(void *)t->scratch;
+}
+
+/* What a lookup tells of a snapshot. */
+static inline void
+view_fill(struct store_view *v, struct item *seen)
+{
+    uint32_t access = item_access(seen);
+    v->client_flags = item_client_flags(seen);
+    v->expiry = item_expiry(seen);
+    v->cas = item_cas(seen);
+    v->last_access = access & ITEM_ACCESS_MASK;
+    v->fetched = access >> 24 & MARK_FETCHED;
+    v->serial = 0;
+    v->value = item_value(seen);
+    v->value_bytes = item_value_bytes(seen);
+    if (UNLIKELY(item_kind(seen) & ITEM_PIECES)) {
+        struct item_pieces p = item_pieces(seen);
+        v->value = NULL;
+        v->value_bytes = p.value_bytes;
+        v->serial = p.serial;
+    }
+}
+
+#endif
