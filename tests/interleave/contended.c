@@ -1,29 +1,30 @@
 /*
- * contended.c -- a hash table of 8-byte words, open addressing; it never shrinks within a scenario.
+ * contended.c -- a hash table of cache lines, open addressing; it never shrinks within a scenario.
  */
 #include "contended.h"
 
 #include "base/check.h"
 #include "watch.h"
 
-#define WORDS_MAX (1u << 18)
+#define LINES_MAX (1u << 14)
+#define LINE_WORDS 8u
 #define LONG_BYTES 512u
 
-struct word {
-    uintptr_t number;                  /* address / 8; 0: free */
-    uint8_t users, writers;            /* a bit for each thread */
-    bool contended;
+struct line {
+    uintptr_t number;                  /* address / 64; 0: free */
+    uint8_t users[LINE_WORDS], writers[LINE_WORDS];    /* a bit for each thread */
+    uint8_t contended;                 /* a bit for each word */
 };
 
-static struct word words[WORDS_MAX];
-static unsigned word_count;
+static struct line lines[LINES_MAX];
+static unsigned line_count;
 static uint64_t contended;
 
 void
 contended_forget(void)
 {
-    watch_real_fill(words, 0, sizeof words);
-    word_count = 0;
+    watch_real_fill(lines, 0, sizeof lines);
+    line_count = 0;
     contended = 0;
 }
 
@@ -33,38 +34,51 @@ contended_count(void)
     return contended;
 }
 
-static struct word *
+static struct line *
 find(uintptr_t number)
 {
-    unsigned i = (unsigned)((uint64_t)number * 0x9e3779b97f4a7c15u >> 46) & (WORDS_MAX - 1);
-    while (words[i].number != number) {
-        if (words[i].number == 0) {
-            CHECK(++word_count < WORDS_MAX / 2);
-            words[i].number = number;
+    unsigned i = (unsigned)((uint64_t)number * 0x9e3779b97f4a7c15u >> 50) & (LINES_MAX - 1);
+    while (lines[i].number != number) {
+        if (lines[i].number == 0) {
+            CHECK(++line_count < LINES_MAX / 2);
+            lines[i].number = number;
             break;
         }
-        i = (i + 1) & (WORDS_MAX - 1);
+        i = (i + 1) & (LINES_MAX - 1);
     }
-    return &words[i];
+    return &lines[i];
 }
 
-/* Of a long copy one word in eight stands for the others, the first of each cache line. */
+static bool
+use_word(struct line *l, unsigned word, unsigned thread, bool write)
+{
+    uint8_t bit = (uint8_t)(1u << word);
+    l->users[word] |= (uint8_t)(1u << thread);
+    if (write)
+        l->writers[word] |= (uint8_t)(1u << thread);
+    if (!(l->contended & bit) && l->writers[word] && (l->users[word] & (l->users[word] - 1))) {
+        l->contended |= bit;
+        contended++;
+    }
+    return l->contended & bit;
+}
+
+/* Of a long copy the first word of each cache line stands for the others. */
 bool
 contended_use(const void *at, size_t bytes, unsigned thread, bool write)
 {
     bool any = false;
-    unsigned stride = bytes <= LONG_BYTES ? 1 : 8;
-    uintptr_t last = ((uintptr_t)at + bytes - 1) / 8;
-    for (uintptr_t number = (uintptr_t)at / 8; number <= last; number += stride) {
-        struct word *w = find(number / stride * stride);
-        w->users |= (uint8_t)(1u << thread);
-        if (write)
-            w->writers |= (uint8_t)(1u << thread);
-        if (!w->contended && w->writers && (w->users & (w->users - 1))) {
-            w->contended = true;
-            contended++;
+    uintptr_t from = (uintptr_t)at / 8, last = ((uintptr_t)at + bytes - 1) / 8;
+    for (uintptr_t number = from / LINE_WORDS; number <= last / LINE_WORDS; number++) {
+        struct line *l = find(number);
+        uintptr_t first = number * LINE_WORDS;
+        if (bytes > LONG_BYTES) {
+            any |= use_word(l, 0, thread, write);
+            continue;
         }
-        any |= w->contended;
+        for (unsigned w = 0; w < LINE_WORDS; w++)
+            if (first + w >= from && first + w <= last)
+                any |= use_word(l, w, thread, write);
     }
     return any;
 }

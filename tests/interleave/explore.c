@@ -17,12 +17,11 @@
 #include "contended.h"
 
 #define DECISIONS_MAX 20000u
-#define SCHEDULES_MAX 40000u           /* of one tree */
-#define SCHEDULES_MAX_LONG 2000000u
+#define SCHEDULES_MAX 50000u           /* of one tree */
+#define SCHEDULES_MAX_LONG 100000u
 #define LEARNING_SCHEDULES 100u
 #define RANDOM_SCHEDULES 3000u
-#define RANDOM_SCHEDULES_LONG 100000u
-#define PREEMPTIONS 2u
+#define RANDOM_SCHEDULES_LONG 30000u
 
 /* ---- what happened, for a repetition --------------------------------------------------------- */
 
@@ -223,19 +222,24 @@ explore_tree(unsigned most_preemptions, bool fine, unsigned most, unsigned *out_
 /* ---- one scenario ---------------------------------------------------------------------------- */
 
 static bool
-explore_both_trees(bool is_long)
+explore_one_tree(bool fine, unsigned most_preemptions, bool is_long)
 {
-    unsigned most = is_long ? SCHEDULES_MAX_LONG : SCHEDULES_MAX;
-    for (unsigned fine = 0; fine <= 1; fine++) {
-        unsigned bound = PREEMPTIONS + is_long - fine, count = 0;
-        enum found found = explore_tree(bound, fine, most, &count);
-        if (found == FOUND_WRONG)
-            return false;
-        printf("    %s, %u preemptions: %u schedules%s\n",
-               fine ? "at every access" : "at atomic operations", bound, count,
-               found == FOUND_ALL ? "" : ", not all of them");
-    }
+    unsigned count = 0;
+    enum found found = explore_tree(most_preemptions, fine,
+                                    is_long ? SCHEDULES_MAX_LONG : SCHEDULES_MAX, &count);
+    if (found == FOUND_WRONG)
+        return false;
+    printf("    %s, %u preemptions at most: %u schedules%s\n",
+           fine ? "at every access" : "at atomic operations", most_preemptions, count,
+           found == FOUND_ALL ? "" : ", not all of them");
     return true;
+}
+
+static bool
+explore_trees(bool is_long)
+{
+    return explore_one_tree(false, 2, is_long) && explore_one_tree(true, 1, is_long) &&
+           (!is_long || (explore_one_tree(false, 3, true) && explore_one_tree(true, 2, true)));
 }
 
 static uint64_t
@@ -257,7 +261,7 @@ explore_all(void)
     uint64_t seed = seed_of_this_run();
     random_state = seed * 0x9e3779b97f4a7c15u + 1;
     printf("    LARDER_SEED=%" PRIu64 "\n", seed);
-    return explore_random(LEARNING_SCHEDULES) && explore_both_trees(is_long) &&
+    return explore_random(LEARNING_SCHEDULES) && explore_trees(is_long) &&
            explore_random(is_long ? RANDOM_SCHEDULES_LONG : RANDOM_SCHEDULES);
 }
 

@@ -42,7 +42,14 @@ size_of(uint64_t bytes)
 static bool
 is_all(const char *at, size_t bytes, char letter)
 {
-    for (size_t i = 0; i < bytes; i++)
+    uint64_t letters = (unsigned char)letter * 0x0101010101010101u, word;
+    size_t i = 0;
+    for (; i + sizeof word <= bytes; i += sizeof word) {
+        __builtin_memcpy(&word, at + i, sizeof word);
+        if (word != letters)
+            return false;
+    }
+    for (; i < bytes; i++)
         if (at[i] != letter)
             return false;
     return true;

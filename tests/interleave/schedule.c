@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "contended.h"
@@ -25,6 +26,7 @@
 #define STACK_BYTES ((size_t)256 << 10)
 #define STEPS_MAX 200000u              /* of one schedule: more is a loop that does not end */
 #define MUTEXES_MAX 16u
+#define WATCH_SECONDS 20u              /* no schedule ends in them: none ever will */
 #define MAIN SCHEDULE_THREADS_MAX
 #define NOBODY UINT32_MAX
 
@@ -53,6 +55,7 @@ static const struct decider *decider;
 static struct mutex mutexes[MUTEXES_MAX];
 static unsigned mutex_count;
 static uint64_t step;
+static volatile uint64_t schedules;    /* begun; read by a signal handler */
 static char complaint[512];
 static void (*say_at_crash)(void);
 
@@ -302,6 +305,17 @@ crashed(int number)
     raise(number);
 }
 
+/* Steps are not counted in check(): a lock never given back, a list that has become a ring. */
+static void
+look_after(int number)
+{
+    static uint64_t seen;
+    if (seen == schedules)
+        crashed(number);
+    seen = schedules;
+    alarm(WATCH_SECONDS);
+}
+
 static void
 find_main_stack(void)
 {
@@ -335,6 +349,8 @@ schedule_open(const struct scenario *sc)
     static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS};
     for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
         signal(signals[i], crashed);
+    signal(SIGALRM, look_after);
+    alarm(WATCH_SECONDS);
 }
 
 static void
@@ -349,6 +365,7 @@ const char *
 schedule_run(const struct decider *by)
 {
     decider = by;
+    schedules++;
     mutex_count = 0;
     step = 0;
     complaint[0] = 0;
@@ -366,12 +383,6 @@ schedule_run(const struct decider *by)
     watch = NULL;
     undo_all();
     return complaint[0] ? complaint : NULL;
-}
-
-uint64_t
-schedule_steps(void)
-{
-    return step;
 }
 
 void

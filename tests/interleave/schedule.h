@@ -42,8 +42,6 @@ struct decider {
 void schedule_open(const struct scenario *sc);
 /* One schedule from beginning to end, checked, and taken back.  NULL, or what was wrong. */
 const char *schedule_run(const struct decider *by);
-/* Steps that the last one had. */
-uint64_t schedule_steps(void);
 
 /* ---- for the threads ------------------------------------------------------------------------- */
 

@@ -5,8 +5,8 @@
  * Method: the commands run on a warm store, each a thousand times, with every access watched.
  * Shared is what does not belong to the calling thread: not its struct store_thread, its epoch
  * word, its stack.  What it writes into an entry that nobody can find yet is counted apart.  A
- * locked operation is a read-modify-write, a sequentially consistent store or fence, a lock or an unlock
- * of a mutex.  Prints the table that stands in docs/design/store.md.
+ * locked operation is a read-modify-write, a sequentially consistent store or fence, a lock or an
+ * unlock of a mutex.  Prints the table that stands in docs/design/store.md.
  */
 #define _GNU_SOURCE
 #include <pthread.h>

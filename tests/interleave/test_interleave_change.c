@@ -146,6 +146,35 @@ static const struct scenario append_incr = {
     .finish = scene_close,
 };
 
+static void
+set_nines_2(void)
+{
+    struct store_put put = {.mode = STORE_SET, .key = the_key, .value = {"9999", 4}};
+    store_enter(scene.t[2]);
+    found.put[2] = store_put(scene.t[2], &put, NULL);
+    store_leave(scene.t[2]);
+}
+
+/* The one that is set lies where the old one was. */
+static void
+check_append_set(void)
+{
+    struct store_view v;
+    store_enter(scene.t[SCENE_MAIN]);
+    SCENE_EXPECT(store_get(scene.t[SCENE_MAIN], the_key, NULL, &v) == STORE_OK);
+    SCENE_EXPECT(found.put[0] == STORE_OK && found.put[2] == STORE_OK);
+    SCENE_EXPECT((v.value_bytes == 8 && memcmp(v.value, "99992222", 8) == 0) ||
+                 (v.value_bytes == 4 && memcmp(v.value, "9999", 4) == 0));
+    store_leave(scene.t[SCENE_MAIN]);
+    scene_verify();
+}
+
+static const struct scenario append_set = {
+    .name = "append_set", .prepare = prepare_number, .begin = one_key_begin,
+    .threads = {append_0, nothing_1, set_nines_2}, .check = check_append_set,
+    .finish = scene_close,
+};
+
 /* ---- touch ----------------------------------------------------------------------------------- */
 
 static void
@@ -246,6 +275,7 @@ static const struct scenario flush_set_get_long = {
 SCENE_CASE(two_incr)
 SCENE_CASE(two_appends)
 SCENE_CASE(append_incr)
+SCENE_CASE(append_set)
 SCENE_CASE(touch_set)
 SCENE_CASE(touch_set_long)
 SCENE_CASE(flush_set_get)
@@ -258,6 +288,7 @@ main(void)
         cmocka_unit_test(test_two_incr),
         cmocka_unit_test(test_two_appends),
         cmocka_unit_test(test_append_incr),
+        cmocka_unit_test(test_append_set),
         cmocka_unit_test(test_touch_set),
         cmocka_unit_test(test_touch_set_long),
         cmocka_unit_test(test_flush_set_get),

@@ -76,7 +76,7 @@ was_cleaned(void)
     return n.segments_free + n.segments_limbo > 0;
 }
 
-/* ---- cleaning: nothing is lost ----------------------------------------------------------------- */
+/* ---- cleaning: nothing is lost --------------------------------------------------------------- */
 
 static void
 check_clean_get(void)
@@ -174,7 +174,7 @@ static const struct scenario clean_touch_long = {
     .finish = scene_close,
 };
 
-/* ---- eviction --------------------------------------------------------------------------------- */
+/* ---- eviction -------------------------------------------------------------------------------- */
 
 static void
 check_evict_set(void)
@@ -206,7 +206,7 @@ static const struct scenario evict_get_delete = {
     .finish = scene_close,
 };
 
-/* ---- segments used again ----------------------------------------------------------------------- */
+/* ---- segments used again --------------------------------------------------------------------- */
 
 /* Thread 2 has no segment: what it stores goes where `the_key` was, as soon as it may. */
 static void
@@ -281,12 +281,17 @@ static const struct scenario reuse_emptied = {
     .finish = scene_close,
 };
 
-/* The limit is lowered: memory goes back to the system under a reader's feet, or not yet. */
+/* The limit was lowered: memory goes back to the system, but not under a reader's feet. */
 static void
-lower_limit_and_maintain_2(void)
+prepare_trim(void)
 {
-    size_t seg_bytes = scene.s->pool.seg_bytes;
-    atomic_fetch_sub(&scene.s->budget.limit, seg_bytes);
+    prepare_no_room();
+    atomic_fetch_sub(&scene.s->budget.limit, scene.s->pool.seg_bytes);
+}
+
+static void
+maintain_2(void)
+{
     scene_maintain(2, 3);
 }
 
@@ -298,9 +303,9 @@ check_trim(void)
 }
 
 static const struct scenario trim_get = {
-    .name = "trim_get", .prepare = prepare_no_room, .begin = one_key_begin,
-    .threads = {get_other_0, one_key_get_twice_1, lower_limit_and_maintain_2},
-    .check = check_trim, .finish = scene_close,
+    .name = "trim_get", .prepare = prepare_trim, .begin = one_key_begin,
+    .threads = {get_other_0, one_key_get_twice_1, maintain_2}, .check = check_trim,
+    .finish = scene_close,
 };
 
 /* Two at once want to keep house. */

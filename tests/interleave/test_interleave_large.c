@@ -1,6 +1,6 @@
 /*
- * test_interleave_large.c -- a value in pieces is stored while its key is read and deleted, while its
- * pieces are evicted, and while everything is flushed.
+ * test_interleave_large.c -- a value in pieces is stored while its key is read and deleted, while
+ * its pieces are evicted, and while everything is flushed.
  *
  * Whatever is found is whole; a missing piece is a miss.
  */
@@ -48,7 +48,7 @@ maintain_2(void)
     scene_maintain(2, 3);
 }
 
-/* ---- storing ----------------------------------------------------------------------------------- */
+/* ---- storing --------------------------------------------------------------------------------- */
 
 static void
 check_set_get_delete(void)
@@ -98,7 +98,7 @@ static const struct scenario large_two_sets = {
     .finish = scene_close,
 };
 
-/* ---- taking apart ------------------------------------------------------------------------------ */
+/* ---- taking apart ---------------------------------------------------------------------------- */
 
 /* The pieces of what was deleted are unlinked in slices, by whoever keeps house. */
 static void
@@ -114,6 +114,31 @@ static const struct scenario large_delete_maintain = {
     .name = "large_delete_maintain", .prepare = prepare, .begin = one_key_begin,
     .threads = {maintain_0, one_key_get_twice_1, one_key_delete_2},
     .check = check_delete_maintain, .finish = scene_close,
+};
+
+/* Another one is waiting to be taken apart already. */
+static void
+prepare_one_deleted(void)
+{
+    prepare();
+    struct store_key deleted = scene_key(1);
+    scene_put(0, STORE_SET, deleted, 'd', 0);
+    scene_delete(0, deleted);
+}
+
+static void
+check_two_deleted(void)
+{
+    SCENE_EXPECT(found.delete == STORE_OK);
+    scene_maintain(SCENE_MAIN, 10);
+    SCENE_EXPECT(!store_maintain_due(scene.s));
+    scene_verify();
+}
+
+static const struct scenario large_two_deleted_maintain = {
+    .name = "large_two_deleted_maintain", .prepare = prepare_one_deleted, .begin = one_key_begin,
+    .threads = {maintain_0, one_key_get_twice_1, one_key_delete_2},
+    .check = check_two_deleted, .finish = scene_close,
 };
 
 /* Its segment is the only full one, and nothing else can be had. */
@@ -161,7 +186,7 @@ static const struct scenario large_clean_get = {
     .finish = scene_close,
 };
 
-/* ---- between opening and storing ---------------------------------------------------------------- */
+/* ---- between opening and storing ------------------------------------------------------------- */
 
 static void
 flush_1(void)
@@ -243,6 +268,7 @@ SCENE_CASE(large_set_get_delete)
 SCENE_CASE(large_new_get_delete)
 SCENE_CASE(large_two_sets)
 SCENE_CASE(large_delete_maintain)
+SCENE_CASE(large_two_deleted_maintain)
 SCENE_CASE(large_evict_get)
 SCENE_CASE(large_clean_get)
 SCENE_CASE(large_flush)
@@ -256,6 +282,7 @@ main(void)
         cmocka_unit_test(test_large_new_get_delete),
         cmocka_unit_test(test_large_two_sets),
         cmocka_unit_test(test_large_delete_maintain),
+        cmocka_unit_test(test_large_two_deleted_maintain),
         cmocka_unit_test(test_large_evict_get),
         cmocka_unit_test(test_large_clean_get),
         cmocka_unit_test(test_large_flush),
