@@ -17,10 +17,10 @@
 #include "contended.h"
 
 #define DECISIONS_MAX 20000u
-#define SCHEDULES_MAX 50000u           /* of one tree */
+#define SCHEDULES_MAX 25000u           /* of one tree */
 #define SCHEDULES_MAX_LONG 100000u
 #define LEARNING_SCHEDULES 100u
-#define RANDOM_SCHEDULES 3000u
+#define RANDOM_SCHEDULES 2000u
 #define RANDOM_SCHEDULES_LONG 30000u
 
 /* ---- what happened, for a repetition --------------------------------------------------------- */
