@@ -247,7 +247,7 @@ choose_victim(struct store_thread *t)
 {
     struct store *s = t->store;
     struct keep *k = &s->keep;
-    if (!segment_short(&s->pool) && budget_excess(&s->budget) == 0)
+    if (!segment_short(&s->pool) && segment_excess(&s->pool) == 0)
         return;
     if (!s->config.evict && !budget_over(&s->budget)) {
         choose_cleaning(t);
@@ -301,7 +301,7 @@ store_maintain_due(const struct store *s)
 {
     const struct keep *k = &s->keep;
     if (atomic_load_explicit(&k->doomed_count, memory_order_relaxed) ||
-        index_shrink_due(&s->index))
+        atomic_load_explicit(&s->pool.trim, memory_order_relaxed) || index_shrink_due(&s->index))
         return true;
     bool can_evict = atomic_load_explicit(&s->pool.sealed_count, memory_order_relaxed) ||
                      atomic_load_explicit(&k->victim, memory_order_relaxed);

@@ -12,11 +12,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/clock.h"
+
 #define RESERVE_START 3u               /* one for the copier */
 #define DEMAND_NS 10000000u
 #define AHEAD_LEAST 2u
 #define AHEAD_SHARE 50u                /* of the limit, at most */
-#define TOUCH_BYTES ((size_t)64 << 10)
+#define PART_BYTES ((size_t)64 << 10)     /* of a segment, for one system call */
 #define PAGE_BYTES_MIN ((size_t)4 << 10)
 #ifndef MADV_POPULATE_WRITE            /* Linux 5.14 */
 #define MADV_POPULATE_WRITE 23
@@ -336,7 +338,8 @@ segment_hopeless(struct segment_pool *p, uint32_t n)
 {
     pthread_mutex_lock(&p->lock);
     size_t fixed = p->counts[SEGMENT_ACTIVE] + p->counts[SEGMENT_LENT] + p->keep + 1;
-    size_t in_use = (size_t)(p->fresh - 1 - p->counts[SEGMENT_NONE]) * p->seg_bytes;
+    bool trimming = atomic_load_explicit(&p->trim, memory_order_relaxed) != 0;
+    size_t in_use = (size_t)(p->fresh - 1 - p->counts[SEGMENT_NONE] + trimming) * p->seg_bytes;
     size_t beside = atomic_load_explicit(&p->budget->used, memory_order_relaxed);
     beside = beside > in_use ? beside - in_use : 0;
     pthread_mutex_unlock(&p->lock);
@@ -344,8 +347,9 @@ segment_hopeless(struct segment_pool *p, uint32_t n)
            atomic_load_explicit(&p->budget->limit, memory_order_relaxed);
 }
 
-bool
-segment_trim(struct segment_pool *p)
+/* A free one that must be given back; 0: none.  It stays charged until all of it is. */
+static uint32_t
+begin_trim(struct segment_pool *p)
 {
     uint32_t seg = 0;
     pthread_mutex_lock(&p->lock);
@@ -353,18 +357,35 @@ segment_trim(struct segment_pool *p)
         collect_limbo_locked(p);
         if (p->free.count > p->keep || budget_over(p->budget))
             seg = pop(p, &p->free);
-        if (seg)
-            atomic_fetch_sub_explicit(&p->ready, 1, memory_order_relaxed);
+    }
+    if (seg) {
+        segment_move(p, seg, SEGMENT_NONE);
+        atomic_fetch_sub_explicit(&p->ready, 1, memory_order_relaxed);
+        atomic_store_explicit(&p->trim, seg, memory_order_relaxed);
+        p->trimmed = 0;
     }
     pthread_mutex_unlock(&p->lock);
-    if (!seg)
-        return false;
+    return seg;
+}
 
-    region_drop(&p->memory, (size_t)seg << p->seg_shift, p->seg_bytes);
+/* To free the pages of 1 MiB may take the kernel half a millisecond: it is done in parts. */
+bool
+segment_trim(struct segment_pool *p)
+{
+    uint32_t seg = atomic_load_explicit(&p->trim, memory_order_relaxed);
+    if (!seg && !(seg = begin_trim(p)))
+        return false;
+    uint64_t end_ns = clock_ns() + SEGMENT_TRIM_NS;
+    do {
+        region_drop(&p->memory, ((size_t)seg << p->seg_shift) + p->trimmed, PART_BYTES);
+        p->trimmed += PART_BYTES;
+    } while (p->trimmed < p->seg_bytes && clock_ns() < end_ns);
+    if (p->trimmed < p->seg_bytes)
+        return true;
 
     pthread_mutex_lock(&p->lock);
-    segment_move(p, seg, SEGMENT_NONE);
     push(p, &p->none, seg);
+    atomic_store_explicit(&p->trim, 0, memory_order_relaxed);
     budget_give(p->budget, p->seg_bytes);
     pthread_mutex_unlock(&p->lock);
     return budget_excess(p->budget) > 0;
@@ -393,10 +414,10 @@ static void
 touch(struct segment_pool *p, uint32_t seg)
 {
     char *at = segment_at(p, seg);
-    for (size_t done = 0; done < p->seg_bytes; done += TOUCH_BYTES) {
-        if (madvise(at + done, TOUCH_BYTES, MADV_POPULATE_WRITE) == 0)
+    for (size_t done = 0; done < p->seg_bytes; done += PART_BYTES) {
+        if (madvise(at + done, PART_BYTES, MADV_POPULATE_WRITE) == 0)
             continue;
-        for (size_t page = 0; page < TOUCH_BYTES; page += PAGE_BYTES_MIN)
+        for (size_t page = 0; page < PART_BYTES; page += PAGE_BYTES_MIN)
             *(volatile char *)(at + done + page) = 0;
     }
 }

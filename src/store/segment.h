@@ -74,6 +74,8 @@ struct segment_pool {
     _Atomic uint32_t sealed_count;
     _Atomic uint32_t reserve;          /* how many of these to hold ahead; grows with demand */
     uint64_t taken;                    /* segments taken since the start */
+    _Atomic uint32_t trim;             /* NONE, but charged: being given back, 0: none is */
+    size_t trimmed;                    /* bytes of it that have been; by segment_trim alone */
 };
 
 /* How many touched segments to hold ahead, as a thread that touches them has measured. */
@@ -113,8 +115,23 @@ uint32_t segment_pick_emptiest(struct segment_pool *p, uint32_t *scan, uint32_t 
 void segment_unpick(struct segment_pool *p, uint32_t seg);
 /* VICTIM, LENT -> LIMBO: nothing in it can be found any more. */
 void segment_retire(struct segment_pool *p, uint32_t seg);
-/* Gives free segments back to the system until the budget is met or none is free; true: more to do. */
+/*
+ * Gives a part of a free segment back to the system if the budget asks for it, for about as long as
+ * SEGMENT_TRIM_NS.  One thread at a time.  True: more to do.
+ */
+#define SEGMENT_TRIM_NS 40000u
 bool segment_trim(struct segment_pool *p);
+
+/* Bytes that must be given up, and will not be by trimming what is free or soon will be. */
+static inline size_t
+segment_excess(const struct segment_pool *p)
+{
+    size_t excess = budget_excess(p->budget);
+    size_t ready = atomic_load_explicit(&p->ready, memory_order_relaxed);
+    ready = ready > p->keep ? ready - p->keep : 0;     /* those are not given back for a wish */
+    ready += atomic_load_explicit(&p->trim, memory_order_relaxed) != 0;
+    return excess > ready << p->seg_shift ? excess - (ready << p->seg_shift) : 0;
+}
 
 /*
  * Touches the memory of one segment that is not in use yet, so that whoever fills it meets no page

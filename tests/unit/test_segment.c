@@ -127,6 +127,35 @@ given_back_is_touched_again(void **state)
     segment_pool_fini(&r.pool);
 }
 
+/* What is free is given back for what is owed, before anything else must go; but not what is kept. */
+static void
+excess_is_what_trimming_leaves(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_init(&r, 100, 2);
+    for (unsigned i = 0; i < 96; i++)
+        assert_true(take(&r) != 0);
+    assert_int_equal(populate(&r), 0);           /* the last four stay untouched */
+    uint32_t seg[3];
+    for (unsigned i = 0; i < 3; i++)
+        seg[i] = segment_take(&r.pool, SEGMENT_LENT, 0, 0);
+    for (unsigned i = 0; i < 3; i++)
+        segment_retire(&r.pool, seg[i]);
+    assert_int_equal(atomic_load(&r.pool.ready), 3);
+    assert_int_equal(segment_excess(&r.pool), 0);
+    budget_wish(&r.budget, 2 * SEG_BYTES);       /* of which one is not in use */
+    assert_int_equal(segment_excess(&r.pool), 0);
+    while (segment_trim(&r.pool))
+        ;
+    assert_int_equal(atomic_load(&r.budget.used), 98 * SEG_BYTES);
+    atomic_store(&r.budget.owed, 3 * SEG_BYTES);
+    assert_int_equal(segment_excess(&r.pool), SEG_BYTES);
+    assert_false(segment_trim(&r.pool));
+    assert_int_equal(atomic_load(&r.budget.used), 98 * SEG_BYTES);
+    segment_pool_fini(&r.pool);
+}
+
 /* All of the limit can be taken, but for what is kept, wherever that lies. */
 static void
 others_have_their_share(void **state)
@@ -158,6 +187,7 @@ main(void)
         cmocka_unit_test(two_at_least),
         cmocka_unit_test(as_many_as_are_taken),
         cmocka_unit_test(given_back_is_touched_again),
+        cmocka_unit_test(excess_is_what_trimming_leaves),
         cmocka_unit_test(others_have_their_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
