@@ -62,8 +62,8 @@ visit_send(struct conn_worker *w, struct visit *v)
 }
 
 /*
- * A long list of statistics must be covered before it is sent, because what the socket leaves has to
- * be kept whatever the allowance says.  Making it once more changes nothing.
+ * A long list of statistics must be covered before it is sent, because what the socket leaves has
+ * to be kept whatever the allowance says.  Making it once more changes nothing.
  */
 static enum visit_stop
 execute_stats(struct conn_worker *w, struct visit *v, const struct request *req)

@@ -268,8 +268,8 @@ bool output_send(struct conn_worker *w, struct conn *c, size_t *sent);
 
 /*
  * The same for a reply that ends with a window of the value in which c->cursor stands.  What of the
- * window is not taken goes back to the cursor, or all that is left of the value is kept, if there is
- * memory to spare.
+ * window is not taken goes back to the cursor; or all that is left of the value is kept, if there
+ * is memory to spare.
  */
 bool output_send_window(struct conn_worker *w, struct conn *c, size_t *sent);
 

@@ -62,6 +62,26 @@ budget_wish(struct budget *b, size_t bytes)
         ;
 }
 
+/* What connections and uploads may have together. */
+static inline size_t
+budget_allowance(const struct budget *b)
+{
+    return atomic_load_explicit(&b->limit, memory_order_relaxed) / 4;
+}
+
+/* Counts bytes as theirs, unless that makes more than `most`. */
+static inline bool
+budget_borrow(struct budget *b, size_t bytes, size_t most)
+{
+    size_t had = atomic_load_explicit(&b->borrowed, memory_order_relaxed);
+    do {
+        if (had + bytes > most)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&b->borrowed, &had, had + bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
 /* The limit was lowered, and what is in use has not followed yet. */
 static inline bool
 budget_over(const struct budget *b)

@@ -244,7 +244,7 @@ cause_of(enum item_state state)
 
 #define LOOK_ROUNDS 4u                 /* without the lock; writers without pause must not starve it */
 
-/* ---- large.c ------------------------------------------------------------------------------ */
+/* ---- large.c, upload.c -------------------------------------------------------------------- */
 
 uint32_t large_piece_count(const struct store *s, uint64_t value_bytes);
 /* Unlinks piece `number`; false: it was gone. */

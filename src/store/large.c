@@ -1,5 +1,5 @@
 /*
- * large.c -- values in pieces.
+ * large.c -- values in pieces, and how their pieces are found.
  *
  * A value longer than 1/16 of a segment is kept as pieces.  A piece is an item like any other,
  * found through the index by (serial of the value, number of the piece); the head, found by the
@@ -9,38 +9,15 @@
  *     head   [ header | cas | flags | key | serial, length ]
  *     piece  [ header | serial, number | bytes ... ]           sixteen to a segment
  *
- * An upload fills segments lent to it, a piece becoming findable as soon as it is whole; nothing
- * leads to it before the head is stored.  Then the segments become ordinary ones.  Memory lent is
- * charged to the allowance of the connections when the upload is opened, for its whole length, so
- * that an upload once admitted never waits for another.  One that does not go on while others wait
- * is set aside: its segments become ordinary ones early, and it is admitted again for the rest.
+ * upload.c says how they arrive.  What connections borrow, of the allowance that they share with
+ * uploads, stands here too.
  */
 #include "inner.h"
 
-#include <stdlib.h>
-
-#define PIECES_PER_SEGMENT 16u
-#define PLACE_ROUNDS 8u                /* to find a place in a full group */
-#define WASTE_SHARE 16u                /* of a segment may be left unused when it is sealed early */
-
-struct store_upload {
-    uint64_t serial;
-    uint64_t value_bytes, received;
-    uint32_t first, last;              /* segments lent, linked by `next`; 0: none yet */
-    uint32_t fill;                     /* bytes of whole pieces in `last` */
-    uint32_t piece;                    /* number of the piece being received */
-    uint32_t piece_at;                 /* bytes of it that are there */
-    size_t charged;                    /* bytes of the allowance */
-    bool broken;                       /* a piece found no place in the index: NO_MEMORY */
-    uint32_t settled;                  /* pieces that are in ordinary segments already */
-    bool aside;
-    char *part;                        /* aside: the piece_at bytes of the piece; or NULL */
-};
-
-static uint32_t
-piece_item_bytes(uint32_t payload)
+size_t
+store_inline_bytes_max(const struct store *s)
 {
-    return item_bytes_for(ITEM_PIECE, 0, PIECE_ID_BYTES + payload);
+    return s->inline_bytes_max;
 }
 
 uint32_t
@@ -48,26 +25,6 @@ large_piece_count(const struct store *s, uint64_t value_bytes)
 {
     return (uint32_t)((value_bytes + s->piece_bytes - 1) / s->piece_bytes);
 }
-
-bool
-large_broken(const struct store_upload *u)
-{
-    return u->broken;
-}
-
-bool
-large_complete(const struct store_upload *u)
-{
-    return u->received == u->value_bytes;
-}
-
-struct item_pieces
-large_pieces(const struct store_upload *u)
-{
-    return (struct item_pieces){u->serial, u->value_bytes};
-}
-
-/* ---- finding pieces ----------------------------------------------------------------------- */
 
 /* In a group that is held, or only looked at: a piece never changes; NULL: gone. */
 static slot_word *
@@ -154,30 +111,12 @@ large_unlink_piece(struct store_thread *t, uint64_t serial, uint32_t number)
     return w != NULL;
 }
 
-/* ---- the allowance ------------------------------------------------------------------------ */
-
-static size_t
-allowance(const struct store *s)
-{
-    return atomic_load_explicit(&s->budget.limit, memory_order_relaxed) / 4;
-}
-
-static bool
-allowance_take(struct store *s, size_t bytes, size_t most)
-{
-    size_t had = atomic_load_explicit(&s->budget.borrowed, memory_order_relaxed);
-    do {
-        if (had + bytes > most)
-            return false;
-    } while (!atomic_compare_exchange_weak_explicit(&s->budget.borrowed, &had, had + bytes,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    return true;
-}
+/* ---- what connections borrow --------------------------------------------------------------- */
 
 static bool
 borrow(struct store *s, size_t bytes, size_t most)
 {
-    if (!allowance_take(s, bytes, most))
+    if (!budget_borrow(&s->budget, bytes, most))
         return false;
     if (budget_take(&s->budget, bytes))
         return true;
@@ -189,21 +128,21 @@ borrow(struct store *s, size_t bytes, size_t most)
 bool
 store_borrow(struct store_thread *t, size_t bytes)
 {
-    return borrow(t->store, bytes, allowance(t->store));
+    return borrow(t->store, bytes, budget_allowance(&t->store->budget));
 }
 
 bool
 store_borrow_spare(struct store_thread *t, size_t bytes)
 {
-    return borrow(t->store, bytes, allowance(t->store) / 2);
+    return borrow(t->store, bytes, budget_allowance(&t->store->budget) / 2);
 }
 
-/* Where nothing may be evicted it cannot make items go: then it is charged only if there is room. */
+/* Where nothing may be evicted no item makes way: then it is charged only if there is room. */
 bool
 store_borrow_forced(struct store_thread *t, size_t bytes)
 {
     struct store *s = t->store;
-    if (!allowance_take(s, bytes, allowance(s) * 2))
+    if (!budget_borrow(&s->budget, bytes, budget_allowance(&s->budget) * 2))
         return false;
     if (budget_take(&s->budget, bytes))
         return true;
@@ -220,402 +159,4 @@ store_repay(struct store_thread *t, size_t bytes)
 {
     budget_give(&t->store->budget, bytes);
     atomic_fetch_sub_explicit(&t->store->budget.borrowed, bytes, memory_order_relaxed);
-}
-
-/* ---- uploads ------------------------------------------------------------------------------ */
-
-size_t
-store_inline_bytes_max(const struct store *s)
-{
-    return s->inline_bytes_max;
-}
-
-static bool
-admit(struct store *s, size_t bytes)
-{
-    if (atomic_fetch_add_explicit(&s->uploads_open, 1, memory_order_relaxed) == 0) {
-        atomic_fetch_add_explicit(&s->budget.borrowed, bytes, memory_order_relaxed);
-        return true;
-    }
-    if (allowance_take(s, bytes, allowance(s) / 4 * 3))    /* the rest is for replies */
-        return true;
-    atomic_fetch_sub_explicit(&s->uploads_open, 1, memory_order_relaxed);
-    return false;
-}
-
-static uint32_t
-segments_for(const struct store *s, uint64_t value_bytes)
-{
-    return (large_piece_count(s, value_bytes) + PIECES_PER_SEGMENT - 1) / PIECES_PER_SEGMENT;
-}
-
-static enum store_outcome
-upload_create(struct store_thread *t, uint64_t value_bytes, size_t charged,
-              struct store_upload **out_upload)
-{
-    struct store_upload *u = malloc(sizeof *u);
-    if (!u)
-        return STORE_NO_MEMORY;
-    *u = (struct store_upload){.serial = ++t->serial_last, .value_bytes = value_bytes,
-                               .charged = charged};
-    *out_upload = u;
-    return STORE_OK;
-}
-
-static void
-discharge(struct store *s, size_t charged)
-{
-    if (charged == 0)
-        return;
-    atomic_fetch_sub_explicit(&s->budget.borrowed, charged, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&s->uploads_open, 1, memory_order_relaxed);
-}
-
-/* The limit may have been lowered below what a value of an allowed length needs. */
-static bool
-never_fits(const struct store *s, uint32_t segments)
-{
-    size_t threads = atomic_load_explicit(&s->joined, memory_order_relaxed);
-    size_t others = threads + s->pool.keep + 2;
-    return index_memory_bytes(&s->index) + ((others + segments) << s->pool.seg_shift) >
-           atomic_load_explicit(&s->budget.limit, memory_order_relaxed);
-}
-
-enum store_outcome
-store_upload_open(struct store_thread *t, uint64_t value_bytes, struct store_upload **out_upload)
-{
-    struct store *s = t->store;
-    CHECK(value_bytes > s->inline_bytes_max);
-    if (value_bytes > s->config.value_bytes_max)
-        return STORE_TOO_LARGE;
-    if (link_hopeless(s, t->now) || never_fits(s, segments_for(s, value_bytes)))
-        return STORE_NO_MEMORY;
-    size_t charge = (size_t)segments_for(s, value_bytes) << s->pool.seg_shift;
-    if (!admit(s, charge)) {
-        count(t, COUNT_AGAIN);
-        return STORE_AGAIN;
-    }
-    enum store_outcome outcome = upload_create(t, value_bytes, charge, out_upload);
-    if (outcome != STORE_OK)
-        discharge(s, charge);
-    return outcome;
-}
-
-/*
- * All segments that the value needs must be there before the first is taken: several calls that
- * each took some and gave up would never see enough at once.
- */
-enum store_outcome
-large_open_brief(struct store_thread *t, uint64_t value_bytes, struct store_upload **out_upload)
-{
-    struct store *s = t->store;
-    uint32_t needed = segments_for(s, value_bytes) + 1;
-    if (segment_hopeless(&s->pool, needed))
-        return STORE_NO_MEMORY;
-    if (!segment_available(&s->pool, needed)) {
-        atomic_store_explicit(&s->wanted_until, t->now + 2, memory_order_relaxed);
-        atomic_store_explicit(&s->pool.wanted, needed + 1, memory_order_relaxed);
-        return link_no_segment(t);
-    }
-    return upload_create(t, value_bytes, 0, out_upload);
-}
-
-static void
-drop_part(struct store_thread *t, struct store_upload *u)
-{
-    if (u->part == NULL)
-        return;
-    free(u->part);
-    u->part = NULL;
-    store_repay(t, u->piece_at);
-}
-
-static void
-upload_free(struct store_thread *t, struct store_upload *u)
-{
-    drop_part(t, u);
-    discharge(t->store, u->charged);
-    free(u);
-}
-
-static uint32_t
-payload_max(const struct store *s, const struct store_upload *u)
-{
-    uint64_t left = u->value_bytes - (u->received - u->piece_at);
-    return left < s->piece_bytes ? (uint32_t)left : s->piece_bytes;
-}
-
-/* A further segment is needed.  May fail for the moment. */
-static enum store_outcome
-lend_segment(struct store_thread *t, struct store_upload *u)
-{
-    struct store *s = t->store;
-    uint32_t seg = segment_take(&s->pool, SEGMENT_LENT,
-                                atomic_load_explicit(&s->flush_epoch, memory_order_relaxed),
-                                s->pool.keep);
-    if (!seg)
-        return link_no_segment(t);
-    s->pool.segs[seg].next = 0;
-    if (u->last) {
-        s->pool.segs[u->last].filled = u->fill;
-        s->pool.segs[u->last].next = seg;
-    } else {
-        u->first = seg;
-    }
-    u->last = seg;
-    u->fill = 0;
-    return STORE_OK;
-}
-
-/* An upload that was set aside goes on: admitted for what is missing. */
-static bool
-admit_again(struct store *s, struct store_upload *u)
-{
-    uint64_t left = u->value_bytes - (u->received - u->piece_at);
-    size_t charge = (size_t)segments_for(s, left) << s->pool.seg_shift;
-    if (!admit(s, charge))
-        return false;
-    u->charged = charge;
-    u->aside = false;
-    return true;
-}
-
-enum store_outcome
-store_upload_room(struct store_thread *t, struct store_upload *u, char **out_at, size_t *out_len)
-{
-    struct store *s = t->store;
-    *out_len = 0;
-    if (large_complete(u))
-        return STORE_OK;
-    if (!link_ready(t))
-        return link_no_segment(t);
-    if (UNLIKELY(u->aside) && !admit_again(s, u)) {
-        count(t, COUNT_AGAIN);
-        return STORE_AGAIN;
-    }
-    uint32_t payload = payload_max(s, u);
-    if (!u->last || u->fill + piece_item_bytes(payload) > s->pool.seg_bytes) {
-        enum store_outcome outcome = lend_segment(t, u);
-        if (outcome != STORE_OK)
-            return outcome;
-    }
-    struct item *it = (struct item *)(void *)(segment_at(&s->pool, u->last) + u->fill);
-    if (UNLIKELY(u->part != NULL)) {
-        memcpy(it->rest + PIECE_ID_BYTES, u->part, u->piece_at);
-        drop_part(t, u);
-    }
-    *out_at = it->rest + PIECE_ID_BYTES + u->piece_at;
-    *out_len = payload - u->piece_at;
-    return STORE_OK;
-}
-
-/* False: its group is full, and nothing may be evicted. */
-static bool
-link_piece(struct store_thread *t, uint64_t hash, struct item *it)
-{
-    struct store *s = t->store;
-    bool crowd = false;
-    for (unsigned round = 0; round < PLACE_ROUNDS; round++) {
-        int slots_delta = 0;
-        link_ready(t);
-        struct index_hold h = index_lock(&s->index, hash);
-        slot_word *slot = link_place(t, &h, hash, crowd, &slots_delta);
-        if (slot)
-            link_item(t, hash, it, slot, 0);
-        index_unlock(&s->index, &h, slot != NULL);
-        link_settle(t, slots_delta);
-        if (slot)
-            return true;
-        if (link_relieve(t, &crowd) == STORE_AGAIN)
-            crowd = s->config.evict;   /* there is no way to put a piece off */
-    }
-    return false;
-}
-
-/* The piece is whole: it can be found from now on, by those who know its serial. */
-static void
-finish_piece(struct store_thread *t, struct store_upload *u, uint32_t payload)
-{
-    struct store *s = t->store;
-    struct item *it = (struct item *)(void *)(segment_at(&s->pool, u->last) + u->fill);
-    it->lengths = (PIECE_ID_BYTES + payload) << 12 | ITEM_PIECE;
-    it->expiry = STORE_EXPIRY_NEVER;
-    it->access = 0;
-    struct item_piece_id id = {.serial = u->serial, .number = u->piece};
-    memcpy(it->rest, &id, PIECE_ID_BYTES);
-    uint64_t hash = item_piece_hash(id, s->seed);
-    if (!link_piece(t, hash, it))
-        u->broken = true;
-    u->fill += item_bytes(it);
-    u->piece++;
-    u->piece_at = 0;
-}
-
-void
-store_upload_filled(struct store_thread *t, struct store_upload *u, size_t n)
-{
-    uint32_t payload = payload_max(t->store, u);
-    CHECK(n <= payload - u->piece_at);
-    u->piece_at += (uint32_t)n;
-    u->received += n;
-    if (u->piece_at == payload)
-        finish_piece(t, u, payload);
-}
-
-/* Nothing will lead to the pieces that are in ordinary segments. */
-static void
-doom_settled(struct store_thread *t, struct store_upload *u)
-{
-    struct doomed *d = u->settled ? malloc(sizeof *d) : NULL;
-    if (d != NULL) {
-        *d = (struct doomed){.next = t->doomed, .serial = u->serial, .piece_count = u->settled};
-        t->doomed = d;
-        link_settle(t, 0);
-        return;
-    }
-    for (uint32_t piece = 0; piece < u->settled; piece++)
-        large_unlink_piece(t, u->serial, piece);
-}
-
-/*
- * Nothing leads to the pieces: their segments are declared flushed and put first in the line of
- * eviction, which unlinks them in slices.
- */
-void
-store_upload_abort(struct store_thread *t, struct store_upload *u)
-{
-    struct store *s = t->store;
-    if (u->last)
-        s->pool.segs[u->last].filled = u->fill;
-    for (uint32_t seg = u->first, next; seg; seg = next) {
-        next = s->pool.segs[seg].next;
-        atomic_store_explicit(&s->pool.flush_epochs[seg], 0, memory_order_relaxed);
-        segment_discard(&s->pool, seg, s->pool.segs[seg].filled);
-    }
-    doom_settled(t, u);
-    link_hope(s);
-    upload_free(t, u);
-}
-
-/* ---- adoption ----------------------------------------------------------------------------- */
-
-/* Copies the pieces of the last, partly filled segment behind what the thread stores anyway. */
-static bool
-copy_out(struct store_thread *t, uint32_t seg, uint32_t filled)
-{
-    struct store *s = t->store;
-    for (uint32_t at = 0; at < filled;) {
-        struct item *it = (struct item *)(void *)(segment_at(&s->pool, seg) + at);
-        uint32_t bytes = item_bytes(it);
-        enum store_outcome why;
-        struct item *to = (struct item *)(void *)link_room(t, bytes, &why);
-        if (!to)
-            return false;
-        memcpy(to, it, bytes);
-        uint64_t hash = item_hash(to, s->seed);
-        struct index_hold h = index_lock(&s->index, hash);
-        slot_word *w = index_find(&s->index, &h, hash, location_of(s, it));
-        if (w) {
-            link_gone(t, it, CAUSE_REPLACED);
-            link_item(t, hash, to, w, 0);
-        }
-        index_unlock(&s->index, &h, w != NULL);
-        if (w)
-            link_room_used(t, bytes);
-        at += bytes;
-    }
-    return true;
-}
-
-/* Seal it as it is, fill it up as the thread's own, or copy: whichever wastes least. */
-static void
-adopt_last(struct store_thread *t, struct store_upload *u)
-{
-    struct segment_pool *p = &t->store->pool;
-    size_t waste_max = p->seg_bytes / WASTE_SHARE;
-    size_t left_lent = p->seg_bytes - u->fill;
-    size_t left_active = t->active ? p->seg_bytes - t->active_fill : 0;
-    if (left_lent <= waste_max) {
-        segment_seal(p, u->last, u->fill);
-    } else if (left_active <= waste_max) {
-        if (t->active)
-            segment_seal(p, t->active, t->active_fill);
-        segment_activate(p, u->last);
-        t->active = u->last;
-        t->active_fill = u->fill;
-    } else if (copy_out(t, u->last, u->fill)) {
-        segment_retire(p, u->last);
-    } else {
-        segment_seal(p, u->last, u->fill);
-    }
-}
-
-void
-large_stamp(struct store *s, struct store_upload *u)
-{
-    uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
-    for (uint32_t seg = u->first; seg; seg = s->pool.segs[seg].next)
-        atomic_store_explicit(&s->pool.flush_epochs[seg], flush_epoch, memory_order_relaxed);
-}
-
-static void
-settle(struct store_thread *t, struct store_upload *u)
-{
-    struct store *s = t->store;
-    large_stamp(s, u);
-    for (uint32_t seg = u->first, next; seg; seg = next) {
-        next = s->pool.segs[seg].next;
-        if (seg != u->last)
-            segment_seal(&s->pool, seg, s->pool.segs[seg].filled);
-    }
-    if (u->last)
-        adopt_last(t, u);
-    u->first = u->last = u->fill = 0;
-}
-
-void
-large_adopt(struct store_thread *t, struct store_upload *u)
-{
-    settle(t, u);
-    upload_free(t, u);
-}
-
-/* ---- setting aside ------------------------------------------------------------------------ */
-
-/* The started piece goes into memory that is borrowed for it. */
-static bool
-save_part(struct store_thread *t, struct store_upload *u)
-{
-    if (u->piece_at == 0)
-        return true;
-    if (!store_borrow_forced(t, u->piece_at))
-        return false;
-    u->part = malloc(u->piece_at);
-    if (u->part == NULL) {
-        store_repay(t, u->piece_at);
-        return false;
-    }
-    struct item *it =
-        (struct item *)(void *)(segment_at(&t->store->pool, u->last) + u->fill);
-    memcpy(u->part, it->rest + PIECE_ID_BYTES, u->piece_at);
-    return true;
-}
-
-bool
-store_upload_set_aside(struct store_thread *t, struct store_upload *u)
-{
-    if (u->aside || !save_part(t, u))
-        return false;
-    discharge(t->store, u->charged);
-    u->charged = 0;
-    settle(t, u);
-    u->settled = u->piece;
-    u->aside = true;
-    return true;
-}
-
-bool
-store_upload_is_aside(const struct store_upload *u)
-{
-    return u->aside;
 }

@@ -198,6 +198,25 @@ def test_half_uploads_do_not_keep_others_from_storing(larder):
     assert int(running.stats()["memory_borrowed_bytes"]) < MB
 
 
+def test_value_longer_than_uploads_may_hold(larder):
+    """It becomes ordinary memory while it arrives: whole when it is there, nothing if it stops."""
+    running = larder("-m", "64", "-I", "24m")
+    value = b"".join(b"%07d," % i for i in range(2500000))
+    with Neighbour(running), running.connect() as c:
+        assert c.ask(store(b"long", value)) == b"STORED\r\n"
+        assert c.get(b"get long\r\n") == b"VALUE long 0 %d\r\n%s\r\nEND\r\n" % (
+            len(value), value)
+        assert c.ask(b"delete long\r\n") == b"DELETED\r\n"
+        stops = running.connect()
+        stops.send(b"set long 0 0 %d\r\n" % len(value) + value[:15000000])
+        assert server.wait_until(lambda: int(running.stats()["bytes"]) > 14 * MB)
+        stats = running.stats()
+        assert int(stats["segments_lent"]) * int(stats["segment_bytes"]) <= 6 * MB
+        stops.reset()
+        assert server.wait_until(lambda: int(running.stats()["bytes"]) < 1000)
+        assert c.get(b"get long\r\n") == b"END\r\n"
+
+
 def test_pipeline_that_nobody_reads(larder):
     """Thousands of gets in one go: the server may stop reading, not hoard the answers."""
     running = larder("-m", "64")
