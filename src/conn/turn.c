@@ -204,10 +204,13 @@ sweep_stuck(struct conn_worker *w, enum conn_wait which, uint32_t limit_s,
     if (!others_wait(w))
         return;
     struct list *head = &w->queues[which];
-    while (!list_empty(head)) {
-        struct conn *c = LIST_ENTRY(head->next, struct conn, queue);
+    for (struct list *at = head->next, *next; at != head; at = next) {
+        next = at->next;
+        struct conn *c = LIST_ENTRY(at, struct conn, queue);
         if (w->now_s - c->progress_s < limit_s)
             return;
+        if (which == CONN_WAIT_OUTPUT && purse_held(c) <= sizeof *c + CONN_FREE_BYTES)
+            continue;    /* it keeps nothing from anybody */
         conn_count(w, counted, 1);
         c->closing = false;
         conn_close(w, c);

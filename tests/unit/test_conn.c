@@ -765,6 +765,32 @@ test_stuck_readers_of_long_values(void **state)
     rig_stop(&rig);
 }
 
+/* When others wait, those readers are closed who hold something. */
+static void
+test_stuck_readers_who_hold_nothing(void **state)
+{
+    (void)state;
+    enum { READERS = 50 };
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 200000);
+    for (int i = 0; i < READERS; i++) {
+        int fd = rig_connect(&rig);
+        script_window(fd, 1000);
+        script_give_text(fd, "get v\r\n");
+    }
+    rig_run(&rig);
+    uint64_t held = rig_counter(&rig, CONN_conn_memory_bytes);
+    rig.shared.memory_waiters++;       /* on another worker */
+    rig.now_s += 30;
+    rig_turn(&rig);
+    rig.shared.memory_waiters--;
+    assert_true(rig_counter(&rig, CONN_conn_closed_stuck_reader) > 0);
+    assert_true(rig_counter(&rig, CONN_conn_closed_stuck_reader) <= held / 190000);
+    assert_true(rig_counter(&rig, CONN_conn_memory_bytes) < 50000);
+    rig_stop(&rig);
+}
+
 /* Nobody waits for memory: a reader may take as long as it likes. */
 static void
 test_stuck_reader_alone(void **state)
@@ -1225,6 +1251,7 @@ main(void)
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_stuck_readers),
         cmocka_unit_test(test_stuck_readers_of_long_values),
+        cmocka_unit_test(test_stuck_readers_who_hold_nothing),
         cmocka_unit_test(test_stuck_reader_alone),
         cmocka_unit_test(test_still_uploads),
         cmocka_unit_test(test_uploads_left_behind),
