@@ -141,6 +141,17 @@ put_value(struct cmd_thread *t, const struct request *req, struct store_key key,
     return outcome;
 }
 
+/*
+ * gat changes what it finds: that must not happen before it is sure that the answer can be given,
+ * for a second try would meet an entry that has expired.
+ */
+static bool
+would_fit(struct cmd_thread *t, struct store_key key, struct reply *reply)
+{
+    struct store_view v;
+    return store_get(t->store, key, NULL, &v) != STORE_OK || fits(&v, key.text, reply);
+}
+
 /* One key: CMD_DONE whether it was there or not. */
 static enum cmd_outcome
 get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
@@ -148,8 +159,11 @@ get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
 {
     struct store_view v;
     uint32_t expiry = 0;
-    if (is_gat(req))
+    if (is_gat(req)) {
         expiry = expiry_of(t, req->exptime);
+        if (!would_fit(t, key, reply))
+            return CMD_FULL;
+    }
     /* Pieces that are gone: evicted, or the value was replaced since; then the new one is there. */
     for (unsigned round = 0; round < ROUNDS_MAX; round++) {
         if (store_get(t->store, key, is_gat(req) ? &expiry : NULL, &v) != STORE_OK) {

@@ -607,6 +607,23 @@ borrowed(struct rig *rig)
     return stats.borrowed_bytes;
 }
 
+/* A gat that must wait until what stands before it has been sent has not changed anything yet. */
+static void
+test_gat_behind_a_long_reply(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 60000);
+    store_value(&rig, "w", 6000);
+    int fd = rig_connect(&rig);
+    script_give_text(fd, "get v\r\ngat -1 w\r\nget w\r\n");
+    rig_run(&rig);
+    assert_int_equal(script_taken(fd).len, strlen("VALUE v 0 60000\r\n") + 60002 +
+                     strlen("END\r\nVALUE w 0 6000\r\n") + 6002 + strlen("END\r\nEND\r\n"));
+    rig_stop(&rig);
+}
+
 /* What is reserved for a large reply is given back when the socket has taken it. */
 static void
 test_fast_reader(void **state)
@@ -1247,6 +1264,7 @@ main(void)
         cmocka_unit_test(test_hang_up_after_requests),
         cmocka_unit_test(test_server_hangs_up),
         cmocka_unit_test(test_long_get_line),
+        cmocka_unit_test(test_gat_behind_a_long_reply),
         cmocka_unit_test(test_fast_reader),
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_stuck_readers),
