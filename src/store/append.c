@@ -106,6 +106,8 @@ join_large(struct store_thread *t, const struct store_put *put, const struct old
         else if (outcome == STORE_MISS)
             outcome = STORE_AGAIN;     /* a flush_all came between: put->upload is stamped anew */
     }
+    if (outcome == STORE_AGAIN && !t->store->config.evict)
+        outcome = STORE_NO_MEMORY;     /* what made room for so much of it may never make more */
     if (outcome == STORE_OK && large_broken(u))
         outcome = STORE_NO_MEMORY;
     if (outcome != STORE_OK) {

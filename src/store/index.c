@@ -76,21 +76,39 @@ index_memory_bytes(const struct index *ix)
 
 /* ---- locks ------------------------------------------------------------------------------ */
 
+static bool
+try_lock(struct index *ix, uint64_t group, uint64_t *out_control)
+{
+    uint64_t control = atomic_load_explicit(&ix->controls[group], memory_order_relaxed);
+    *out_control = control;
+    return !(control & CONTROL_LOCK) &&
+           atomic_compare_exchange_weak_explicit(&ix->controls[group], out_control,
+                                                 control | CONTROL_LOCK, memory_order_acquire,
+                                                 memory_order_relaxed);
+}
+
 uint64_t
 index_lock_group(struct index *ix, uint64_t group)
 {
-    for (unsigned spins = 0;;) {
-        uint64_t control = atomic_load_explicit(&ix->controls[group], memory_order_relaxed);
-        if (!(control & CONTROL_LOCK) &&
-            atomic_compare_exchange_weak_explicit(&ix->controls[group], &control,
-                                                  control | CONTROL_LOCK, memory_order_acquire,
-                                                  memory_order_relaxed))
-            return control;
-        if (++spins >= SPINS) {        /* with more threads than CPUs the holder may not be running */
+    uint64_t control;
+    for (unsigned spins = 1; !try_lock(ix, group, &control); spins++)
+        if (spins % SPINS == 0)        /* with more threads than CPUs the holder may not be running */
             sched_yield();
-            spins = 0;
-        }
+    return control;
+}
+
+bool
+index_lock_soon(struct index *ix, uint64_t hash, struct index_hold *h)
+{
+    for (unsigned spins = 0; spins < SPINS; spins++) {
+        h->number = index_group_of(ix, hash);
+        if (!try_lock(ix, h->number, &h->control))
+            continue;
+        if (LIKELY(index_owns(h, hash)))
+            return true;
+        index_unlock(ix, h, false);
     }
+    return false;
 }
 
 struct index_hold

@@ -319,6 +319,8 @@ index_prefetch_line(const struct index *ix, const struct index_hold *h, uint64_t
 
 /* Locks the group of this hash. */
 struct index_hold index_lock(struct index *ix, uint64_t hash);
+/* The same, if that is soon: false where the holder seems not to be running. */
+bool index_lock_soon(struct index *ix, uint64_t hash, struct index_hold *h);
 /* changed: the version moves on. */
 void index_unlock(struct index *ix, struct index_hold *h, bool changed);
 /* Locks a group by its number, whoever it belongs to; returns its control word. */
@@ -356,6 +358,10 @@ enum index_relief index_relieve(struct index *ix, struct index_local *local,
 
 /* Is the index larger than what it holds needs? */
 bool index_shrink_due(const struct index *ix);
+/* Bytes that shrinking will give back, as far as that goes on. */
+size_t index_surplus_bytes(const struct index *ix);
+/* What it holds at the least, however few entries there are. */
+size_t index_least_bytes(const struct index *ix);
 /* A slice of shrinking: a few groups merged, memory given back.  Outside locks. */
 void index_shrink(struct index *ix, struct index_local *local, struct epoch *epoch);
 

@@ -18,6 +18,7 @@
 #include <pthread.h>
 
 #include "base/list.h"
+#include "base/poison.h"
 #include "obs/counter.h"
 
 #include "budget.h"

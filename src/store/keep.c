@@ -53,7 +53,9 @@ copy_room(struct store_thread *t, uint32_t bytes)
         if (!k->copy_seg)
             return NULL;
     }
-    return (struct item *)(void *)(segment_at(&s->pool, k->copy_seg) + k->copy_fill);
+    char *room = segment_at(&s->pool, k->copy_seg) + k->copy_fill;
+    unpoison(room, bytes);
+    return (struct item *)(void *)room;
 }
 
 /* Group held, entry alive: the copy takes its place.  Only the header of a long one can have
@@ -72,8 +74,11 @@ link_copy(struct store_thread *t, uint64_t hash, slot_word *slot, struct item *i
     s->keep.copy_fill += bytes;
 }
 
-/* One look at an entry under its group's lock.  False: it lives and must be copied, to where? */
-static bool
+/* COPY: it lives and must be copied, to where?  BUSY: whoever holds the group seems not to run. */
+enum tried { TRIED_DONE, TRIED_COPY, TRIED_BUSY, TRIED_NO_ROOM };
+
+/* One look at an entry under its group's lock. */
+static enum tried
 try_item(struct store_thread *t, struct item *it, uint64_t hash, struct item *to)
 {
     struct store *s = t->store;
@@ -81,8 +86,10 @@ try_item(struct store_thread *t, struct item *it, uint64_t hash, struct item *to
     enum keep_mode mode = s->keep.mode;
     uint64_t location = location_of(s, it);
     int slots_delta = 0;
-    bool done = true;
-    struct index_hold h = index_lock(ix, hash);
+    enum tried tried = TRIED_DONE;
+    struct index_hold h;
+    if (!index_lock_soon(ix, hash, &h))
+        return TRIED_BUSY;
     slot_word *slot = index_find(ix, &h, hash, location);
     if (slot) {
         enum item_state state = item_state(t, it, location);
@@ -91,24 +98,25 @@ try_item(struct store_thread *t, struct item *it, uint64_t hash, struct item *to
             slots_delta--;
         } else if (to) {
             link_copy(t, hash, slot, it, to);
-        } else {
-            done = mode != KEEP_CLEAN;
+        } else if (mode == KEEP_CLEAN) {
+            tried = TRIED_COPY;
         }
     }
     index_unlock(ix, &h, slot != NULL);
     link_settle(t, slots_delta);
-    return done;
+    return tried;
 }
 
-/* False: no room for a copy just now. */
-static bool
+/* DONE, BUSY, or NO_ROOM for a copy just now. */
+static enum tried
 keep_item(struct store_thread *t, struct item *it, uint64_t hash)
 {
-    if (try_item(t, it, hash, NULL))
-        return true;
+    enum tried tried = try_item(t, it, hash, NULL);
+    if (tried != TRIED_COPY)
+        return tried;
     struct item *to = copy_room(t, item_bytes(it));
     if (!to)
-        return false;
+        return TRIED_NO_ROOM;
     if (!item_is_small(it))            /* all that never changes; link_copy() has the rest */
         memcpy((char *)to + item_changing_bytes(it), (const char *)it + item_changing_bytes(it),
                item_bytes(it) - item_changing_bytes(it));
@@ -116,6 +124,19 @@ keep_item(struct store_thread *t, struct item *it, uint64_t hash)
 }
 
 /* ---- one segment ---------------------------------------------------------------------------- */
+
+/* The key does not change, but words that hold a part of it are written with the value behind it. */
+static uint64_t
+hash_unlocked(const struct store *s, struct item *it)
+{
+    _Alignas(8) char seen[STORE_SMALL_BYTES_MAX];
+    uint32_t bytes = item_bytes(it);
+    uint32_t head = (item_changing_bytes(it) + item_key_bytes(it) + 3) & ~3u;
+    if (bytes > STORE_SMALL_BYTES_MAX || item_kind(it) & ITEM_PIECE)
+        return item_hash(it, s->seed);
+    words_read(seen, it, head);
+    return item_hash((struct item *)(void *)seen, s->seed);
+}
 
 /* The next few entries of the victim, with their index lines on the way. */
 static unsigned
@@ -127,7 +148,7 @@ look_ahead(const struct store *s, struct look_ahead *ahead, unsigned most)
     unsigned n = 0;
     for (; n < most && at < filled; n++) {
         struct item *it = (struct item *)(void *)(segment_at(p, s->keep.victim) + at);
-        ahead[n] = (struct look_ahead){it, item_hash(it, s->seed)};
+        ahead[n] = (struct look_ahead){it, hash_unlocked(s, it)};
         index_prefetch(&s->index, ahead[n].hash);
         at += item_bytes(it);
     }
@@ -200,10 +221,11 @@ walk_victim(struct store_thread *t, unsigned budget)
         }
         for (unsigned i = 0; i < n; i++) {
             uint32_t bytes = item_bytes(ahead[i].item);
-            if (!keep_item(t, ahead[i].item, ahead[i].hash)) {
+            enum tried tried = keep_item(t, ahead[i].item, ahead[i].hash);
+            if (tried == TRIED_NO_ROOM)
                 give_up_cleaning(t);
-                return;
-            }
+            if (tried != TRIED_DONE)
+                return;                /* the next slice goes on here */
             k->victim_at += bytes;
         }
         budget -= n;
@@ -249,6 +271,9 @@ choose_victim(struct store_thread *t)
     struct keep *k = &s->keep;
     if (!segment_short(&s->pool) && segment_excess(&s->pool) == 0)
         return;
+    if (budget_over(&s->budget) &&
+        segment_excess(&s->pool) <= index_surplus_bytes(&s->index))
+        return;                        /* the index is about to give as much back */
     if (!s->config.evict && !budget_over(&s->budget)) {
         choose_cleaning(t);
         return;

@@ -111,7 +111,9 @@ link_room(struct store_thread *t, uint32_t bytes, enum store_outcome *out_why)
             return NULL;
         }
     }
-    return segment_at(&s->pool, t->active) + t->active_fill;
+    char *room = segment_at(&s->pool, t->active) + t->active_fill;
+    unpoison(room, bytes);
+    return room;
 }
 
 void

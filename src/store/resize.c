@@ -348,6 +348,24 @@ index_shrink_due(const struct index *ix)
     return too_empty(ix) || chunks_to_give(ix) || lines_trim_due(&ix->lines);
 }
 
+size_t
+index_surplus_bytes(const struct index *ix)
+{
+    if (!too_empty(ix) && !chunks_to_give(ix))
+        return 0;
+    int64_t slots = atomic_load_explicit(&ix->slot_count, memory_order_relaxed);
+    uint64_t groups = (slots > 0 ? (uint64_t)slots : 0) / INDEX_GROUP_LOAD_MIN + 2 * INDEX_GROUPS_MIN;
+    uint64_t charged = atomic_load_explicit(&ix->charged_groups, memory_order_relaxed);
+    return charged > groups ? (charged - groups) * sizeof(struct index_group) : 0;
+}
+
+size_t
+index_least_bytes(const struct index *ix)
+{
+    return 2 * CHUNK_BYTES + 2 * LINE_CHUNK * sizeof(struct index_line) +
+           atomic_load_explicit(&ix->charged_controls, memory_order_relaxed) * sizeof(uint64_t);
+}
+
 void
 index_shrink(struct index *ix, struct index_local *local, struct epoch *epoch)
 {

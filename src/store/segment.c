@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "base/clock.h"
+#include "base/poison.h"
 
 #define RESERVE_START 3u               /* one for the copier */
 #define DEMAND_NS 10000000u
@@ -103,6 +104,8 @@ pop(struct segment_pool *p, struct segment_list *list)
 static void
 release_regions(struct segment_pool *p)
 {
+    if (p->memory.base)
+        unpoison(p->memory.base, p->memory.usable);
     region_release(&p->memory);
     region_release(&p->table);
     region_release(&p->epoch_table);
@@ -152,6 +155,7 @@ collect_limbo_locked(struct segment_pool *p)
     while (p->limbo.first && epoch_passed(p->epoch, p->segs[p->limbo.first].retired)) {
         uint32_t seg = pop(p, &p->limbo);
         segment_move(p, seg, SEGMENT_FREE);
+        poison(segment_at(p, seg), p->seg_bytes);
         push(p, &p->free, seg);
     }
 }
@@ -200,6 +204,10 @@ segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch
         p->segs[seg].filled = 0;
         CHECK(atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed) == 0);
         atomic_store_explicit(&p->flush_epochs[seg], flush_epoch, memory_order_relaxed);
+        if (as == SEGMENT_LENT)
+            unpoison(segment_at(p, seg), p->seg_bytes);
+        else
+            poison(segment_at(p, seg), p->seg_bytes);    /* but for the items that will be there */
     }
     pthread_mutex_unlock(&p->lock);
     return seg;
@@ -414,6 +422,7 @@ static void
 touch(struct segment_pool *p, uint32_t seg)
 {
     char *at = segment_at(p, seg);
+    unpoison(at, p->seg_bytes);
     for (size_t done = 0; done < p->seg_bytes; done += PART_BYTES) {
         if (madvise(at + done, PART_BYTES, MADV_POPULATE_WRITE) == 0)
             continue;

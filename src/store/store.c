@@ -275,7 +275,7 @@ bool
 store_limit_set(struct store *s, size_t memory_bytes)
 {
     size_t threads = atomic_load_explicit(&s->joined, memory_order_relaxed);
-    size_t least = index_memory_bytes(&s->index) +
+    size_t least = index_least_bytes(&s->index) +
                    atomic_load_explicit(&s->budget.borrowed, memory_order_relaxed) +
                    ((threads + SEGMENTS_LEAST) << s->pool.seg_shift);
     if (memory_bytes < MEMORY_BYTES_MIN || memory_bytes < least ||

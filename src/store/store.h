@@ -219,7 +219,7 @@ bool store_maintain_due(const struct store *s);
 bool store_populate(struct store_thread *t);
 
 /* New limit in bytes, reached in slices.  False: beyond the address space reserved, or less than
- * what the index, the threads and the connections hold. */
+ * what the threads and the connections hold; the index shrinks with what it leads to. */
 bool store_limit_set(struct store *s, size_t memory_bytes);
 
 struct store_stats {

@@ -156,7 +156,7 @@ large_open_brief(struct store_thread *t, uint64_t value_bytes, struct store_uplo
     uint32_t needed = segments_for(s, value_bytes) + 1;
     if (segment_hopeless(&s->pool, needed))
         return STORE_NO_MEMORY;
-    if (!segment_available(&s->pool, needed)) {
+    if (!segment_available(&s->pool, needed + s->pool.keep)) {
         atomic_store_explicit(&s->wanted_until, t->now + 2, memory_order_relaxed);
         atomic_store_explicit(&s->pool.wanted, needed + 1, memory_order_relaxed);
         return link_no_segment(t);

@@ -141,6 +141,36 @@ shrinks_and_gives_memory_back(void **state)
     store_destroy(s);
 }
 
+/* The index of what was there does not fit the new limit: it goes first, and not everything else. */
+static void
+limit_below_the_index(void **state)
+{
+    (void)state;
+    const uint64_t many = 1000000;
+    const size_t low = 9 * MIB;
+    struct store *s = make_store(128 * MIB, 2);
+    struct store_thread *t = store_join(s);
+    struct store_stats n;
+    set_range(t, 0, many);
+    store_stats_read(s, &n);
+    assert_int_equal(n.items_evicted, 0);
+    assert_true(n.index_bytes > low);
+    assert_true(store_limit_set(s, low));
+    settle(t);
+    store_stats_read(s, &n);
+    assert_true(n.memory_used_bytes <= low);
+    assert_true(n.index_bytes < low / 3);
+    assert_true(n.bytes_present > low / 3);
+    verify(s);
+    assert_true(store_limit_set(s, 128 * MIB));
+    set_range(t, 0, many);
+    store_stats_read(s, &n);
+    assert_int_equal(n.items_present, many);
+    verify(s);
+    store_part(t);
+    store_destroy(s);
+}
+
 /* Random coming and going at one size: lines stay full, so that chains do not rot. */
 static void
 churn_keeps_lines_full(void **state)
@@ -265,6 +295,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shrinks_and_gives_memory_back),
+        cmocka_unit_test(limit_below_the_index),
         cmocka_unit_test(churn_keeps_lines_full),
         cmocka_unit_test(colliding_keys_fill_one_group),
         cmocka_unit_test(readers_find_everything_while_it_swings),
