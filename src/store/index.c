@@ -23,8 +23,11 @@ reserve(struct index *ix, bool huge_pages)
                            huge_pages);
     if (e == 0)
         e = region_reserve(&ix->control_region, ix->group_max * sizeof(uint64_t), false);
+    uint64_t lines_max = (1ull << (64 - CONTROL_LINE_SHIFT)) - LINE_CHUNK;    /* that have a number */
+    if (ix->group_max < lines_max)
+        lines_max = ix->group_max;
     if (e == 0)
-        e = lines_init(&ix->lines, ix->group_max, huge_pages, ix->budget);
+        e = lines_init(&ix->lines, lines_max, huge_pages, ix->budget);
     if (e == 0)
         e = region_use(&ix->group_region, INDEX_GROUPS_MIN * sizeof(struct index_group));
     if (e == 0)

@@ -225,7 +225,7 @@ index_same(const struct index *ix, const struct index_hold *h)
  * be guessed, and a processor that guesses wrong runs after somebody else's item.  The words may
  * change meanwhile: whoever uses one loads it again, and a "none" is worth what index_same() says.
  */
-#if defined __SSE2__ && !defined __SANITIZE_THREAD__
+#if defined __SSE2__ && !UNDER_TSAN
 static inline unsigned
 index_matches(const slot_word *words, uint64_t tag)
 {

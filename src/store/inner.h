@@ -68,12 +68,13 @@ enum keep_mode {
 struct keep {
     CACHE_ALIGNED atomic_bool busy;    /* guards all but the next two */
     atomic_bool hopeless;              /* not evicting: no segment was worth cleaning ... */
-    _Atomic uint32_t hopeless_at;      /* ... in this second; expiry may have changed it since */
+    _Atomic uint32_t hopeless_until;   /* ... until this second: expiry may have changed it then */
     _Atomic uint32_t doomed_count;
     _Atomic uint32_t victim;           /* segment being walked, 0: none; read by anybody */
     uint32_t victim_at;                /* bytes of it that are done */
     enum keep_mode mode;
     uint32_t scan;                     /* segment that was looked at last for dead bytes */
+    uint32_t round_began;              /* second of the first of these: */
     uint32_t rotations;                /* segments looked at since one was worth cleaning */
     uint32_t sweeps_left;              /* segments still to be swept before giving up */
     uint32_t copy_seg, copy_fill;      /* where cleaning copies to */
@@ -204,7 +205,7 @@ static inline bool
 link_hopeless(const struct store *s, uint32_t now)
 {
     return !s->config.evict && atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed) &&
-           atomic_load_explicit(&s->keep.hopeless_at, memory_order_relaxed) == now;
+           now < atomic_load_explicit(&s->keep.hopeless_until, memory_order_relaxed);
 }
 
 /* Something has died: there may be room again. */

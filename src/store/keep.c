@@ -24,6 +24,7 @@
 
 #define BATCH 16u
 #define DEAD_SHARE 8u                  /* -M: cleaning pays from 1/8 of a segment on */
+#define REST_SHARE 8u                  /* -M: rounds in vain take at most 1/9 of the time */
 #define DEAD_PERCENT 50u               /* else: at most one byte is copied for each that is freed */
 
 struct look_ahead {
@@ -68,7 +69,7 @@ link_copy(struct store_thread *t, uint64_t hash, slot_word *slot, struct item *i
     uint32_t bytes = item_bytes(it);
     words_read(to, it, item_is_small(it) ? bytes : item_changing_bytes(it));
     atomic_fetch_sub_explicit(&s->pool.segs[segment_of(s, location_of(s, it))].live,
-                              live_share(it), memory_order_relaxed);
+                              live_share(it), memory_order_release);
     link_item(t, hash, to, slot,
               slot_frequency(atomic_load_explicit(slot, memory_order_relaxed)));
     s->keep.copy_fill += bytes;
@@ -185,7 +186,8 @@ lose_hope(struct store_thread *t)
 {
     struct keep *k = &t->store->keep;
     k->rotations = 0;
-    atomic_store_explicit(&k->hopeless_at, t->now, memory_order_relaxed);
+    atomic_store_explicit(&k->hopeless_until, t->now + 1 + REST_SHARE * (t->now - k->round_began),
+                          memory_order_relaxed);
     atomic_store_explicit(&k->hopeless, true, memory_order_relaxed);
 }
 
@@ -211,8 +213,11 @@ walk_victim(struct store_thread *t, unsigned budget)
     struct store *s = t->store;
     struct keep *k = &s->keep;
     struct look_ahead ahead[BATCH];
-    if (budget_over(&s->budget))       /* the limit was lowered meanwhile: things must go */
+    if (budget_over(&s->budget)) {     /* the limit was lowered meanwhile: things must go */
+        if (k->mode == KEEP_SWEEP)
+            k->victim_at = 0;          /* what the sweep has left behind, too */
         k->mode = KEEP_EVICT;
+    }
     while (budget) {
         unsigned n = look_ahead(s, ahead, budget < BATCH ? budget : BATCH);
         if (n == 0) {
@@ -246,9 +251,12 @@ choose_cleaning(struct store_thread *t)
         return;
     uint32_t seg = segment_pick_oldest(&s->pool);
     if (!seg) {
+        k->round_began = t->now;
         lose_hope(t);
         return;
     }
+    if (k->rotations == 0)
+        k->round_began = t->now;
     k->victim = seg;
     k->victim_at = 0;
     if (worth_cleaning(s, seg)) {
@@ -344,9 +352,10 @@ static void
 lapse(struct store_thread *t)
 {
     struct store *s = t->store;
-    if (!link_hopeless(s, t->now))
+    /* `now` is of the thread's last section: another one may have been here later */
+    if (atomic_load_explicit(&s->keep.hopeless_until, memory_order_relaxed) <= t->now)
         link_hope(s);
-    if (atomic_load_explicit(&s->wish_seen_at, memory_order_relaxed) != t->now) {
+    if (atomic_load_explicit(&s->wish_seen_at, memory_order_relaxed) < t->now) {
         size_t owed = atomic_load_explicit(&s->budget.owed, memory_order_relaxed);
         if (owed && owed == atomic_exchange_explicit(&s->wish_seen, owed, memory_order_relaxed))
             atomic_store_explicit(&s->budget.owed, 0, memory_order_relaxed);

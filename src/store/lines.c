@@ -127,7 +127,8 @@ lines_give(struct line_pool *p, uint64_t line)
     uint32_t n = (uint32_t)(line / LINE_CHUNK);
     lock(p);
     struct line_chunk *c = &p->chunks[n];
-    atomic_store_explicit(&p->at[line].next, c->free, memory_order_release);
+    /* a look may still come this way, and find slots whose segments are in use again */
+    line_clear(&p->at[line], c->free);
     c->free = (uint32_t)line;
     c->free_count++;
     if (n < p->lowest)

@@ -8,9 +8,9 @@
  * chunks come free and go back to the system.
  *
  * Threads: any; `lock` is a spin lock, held for a few steps and never with another lock inside.
- * A line that is given back may still be looked at by readers (index.h): it keeps its slots until
- * somebody takes it, `next` always is the number of a line, and its page is dropped after a
- * grace period only.
+ * A line that is given back may still be looked at by readers (index.h): it is emptied, because
+ * they may go on to lines that came back before they entered; `next` always is the number of a line,
+ * and its page is dropped after a grace period only.
  */
 #ifndef STORE_LINES_H
 #define STORE_LINES_H

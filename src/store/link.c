@@ -201,7 +201,8 @@ link_gone(struct store_thread *t, struct item *it, enum cause cause)
     struct store *s = t->store;
     uint32_t seg = segment_of(s, location_of(s, it));
     uint64_t share = live_share(it);
-    if (atomic_fetch_sub_explicit(&s->pool.segs[seg].live, share, memory_order_relaxed) == share)
+    /* released: whoever retires the segment knows that its groups were locked */
+    if (atomic_fetch_sub_explicit(&s->pool.segs[seg].live, share, memory_order_release) == share)
         t->emptied = seg;
     link_hope(s);
     if (item_kind(it) & ITEM_PIECE)

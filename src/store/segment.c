@@ -217,7 +217,7 @@ segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch
 static bool
 is_empty(struct segment_pool *p, uint32_t seg)
 {
-    return atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed) == 0;
+    return atomic_load_explicit(&p->segs[seg].live, memory_order_acquire) == 0;
 }
 
 static void

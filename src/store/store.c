@@ -15,6 +15,7 @@
 #define MEMORY_BYTES_MIN ((size_t)8 << 20)
 #define SEGMENT_BYTES_MIN ((size_t)64 << 10)
 #define SEGMENT_BYTES_MAX ((size_t)1 << 20)
+#define MEMORY_BYTES_MAX (((size_t)4 << SLOT_LOCATION_BITS) - SEGMENT_BYTES_MAX)
 #define SEGMENTS_ABOUT 256u
 #define THREADS_MAX 1024u
 #define SEGMENTS_LEAST 8u              /* beside those being filled: a cache too small to turn over */
@@ -52,10 +53,11 @@ static size_t
 reserve_bytes_for(const struct store_config *c)
 {
     if (c->reserve_bytes)
-        return c->reserve_bytes;
-    size_t four = c->memory_bytes * 4;
+        return c->reserve_bytes < MEMORY_BYTES_MAX ? c->reserve_bytes : MEMORY_BYTES_MAX;
+    size_t four = c->memory_bytes < MEMORY_BYTES_MAX / 4 ? c->memory_bytes * 4 : MEMORY_BYTES_MAX;
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     size_t ram = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
+    ram = ram < MEMORY_BYTES_MAX ? ram : MEMORY_BYTES_MAX;
     return SANITIZED || four > ram ? four : ram;
 }
 
@@ -107,7 +109,8 @@ set_sizes(struct store *s)
 static bool
 config_valid(const struct store_config *c)
 {
-    return c->memory_bytes >= MEMORY_BYTES_MIN && c->threads_max >= 1 &&
+    return c->memory_bytes >= MEMORY_BYTES_MIN && c->memory_bytes <= MEMORY_BYTES_MAX &&
+           c->threads_max >= 1 &&
            c->threads_max <= THREADS_MAX && c->value_bytes_max <= (size_t)1 << 30;
 }
 
