@@ -158,7 +158,7 @@ words(const struct client *c, size_t at, size_t *out_length)
     if (at < value_end)
         return value + (at - c->line_length);
     *out_length = c->length - at;
-    return "\r\n" + (at - value_end);
+    return &"\r\n"[at - value_end];
 }
 
 static void
