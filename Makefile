@@ -93,7 +93,7 @@ parts = $(call objects,$(filter-out $(OVERRIDE_$(1)),$(SOURCES)) $(SUPPORT) \
 # the place of its library.  No builtins and no fortification: what the compiler copies by itself, or by
 # another name, would not be seen.
 INTERLEAVE_WRAPS := memcpy memmove memset memcmp malloc calloc free madvise sched_yield \
-    pthread_mutex_lock pthread_mutex_unlock
+    clock_gettime pthread_mutex_lock pthread_mutex_unlock
 INTERLEAVE_LINK := $(INTERLEAVE_WRAPS:%=-Wl,--wrap=%)
 INTERLEAVE_CFLAGS := -U_FORTIFY_SOURCE
 INSTRUMENTED_CFLAGS := $(INTERLEAVE_CFLAGS) -fsanitize=thread -fno-builtin \

@@ -20,6 +20,8 @@
 #define SCHEDULES_MAX 25000u           /* of one tree */
 #define SCHEDULES_MAX_LONG 100000u
 #define LEARNING_SCHEDULES 100u
+#define TEXT_BYTES_MAX 400u            /* of a schedule that is printed */
+#define TURN_BYTES_MAX 24u
 #define RANDOM_SCHEDULES 2000u
 #define RANDOM_SCHEDULES_LONG 30000u
 
@@ -33,6 +35,7 @@ struct turn {
 static struct turn turns[DECISIONS_MAX];    /* not taken as they come by themselves */
 static unsigned turn_count;
 static const struct scenario *scenario;
+static uint64_t seed;
 
 static unsigned
 note_turn(const struct decision *d, unsigned choice)
@@ -44,13 +47,21 @@ note_turn(const struct decision *d, unsigned choice)
     return choice;
 }
 
+/* A schedule too long to be read is found again by its seed. */
 static void
 say_how_to_repeat(void)
 {
-    printf("    LARDER_SCENARIO=%s LARDER_SCHEDULE='", scenario->name);
-    for (unsigned i = 0; i < turn_count; i++)
-        printf("%s%" PRIu64 ">%u", i ? "," : "", turns[i].step, turns[i].thread);
-    printf("'\n");
+    char text[TEXT_BYTES_MAX] = "";
+    size_t used = 0;
+    unsigned i = 0;
+    for (; i < turn_count && used + TURN_BYTES_MAX < sizeof text; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%" PRIu64 ">%u", i ? "," : "",
+                                 turns[i].step, turns[i].thread);
+    printf("    LARDER_SCENARIO=%s ", scenario->name);
+    if (i == turn_count)
+        printf("LARDER_SCHEDULE='%s'\n", text);
+    else
+        printf("LARDER_SEED=%" PRIu64 " (%u turns, the first: %s)\n", seed, turn_count, text);
     fflush(stdout);
 }
 
@@ -242,23 +253,20 @@ explore_trees(bool is_long)
            (!is_long || (explore_one_tree(false, 3, true) && explore_one_tree(true, 2, true)));
 }
 
-static uint64_t
-seed_of_this_run(void)
+static void
+choose_seed(void)
 {
-    static uint64_t seed;
     const char *given_seed = getenv("LARDER_SEED");
     if (given_seed)
         seed = strtoull(given_seed, NULL, 10);
     else if (!seed)
         seed = (uint64_t)time(NULL);
-    return seed;
 }
 
 static bool
 explore_all(void)
 {
     bool is_long = getenv("LARDER_TEST_LONG") != NULL;
-    uint64_t seed = seed_of_this_run();
     random_state = seed * 0x9e3779b97f4a7c15u + 1;
     printf("    LARDER_SEED=%" PRIu64 "\n", seed);
     return explore_random(LEARNING_SCHEDULES) && explore_trees(is_long) &&
@@ -275,12 +283,10 @@ explore(const struct scenario *sc)
     sc->prepare();
     schedule_open(sc);
     schedule_at_crash(say_how_to_repeat);
-    struct timespec from, to;
-    clock_gettime(CLOCK_MONOTONIC, &from);
+    choose_seed();
+    clock_t from = clock();
     bool good = schedule ? explore_given(schedule) : explore_all();
-    clock_gettime(CLOCK_MONOTONIC, &to);
-    printf("    %.1f s\n", (double)(to.tv_sec - from.tv_sec) +
-                               (double)(to.tv_nsec - from.tv_nsec) / 1e9);
+    printf("    %.1f s\n", (double)(clock() - from) / CLOCKS_PER_SEC);
     sc->finish();
     return good;
 }

@@ -116,7 +116,8 @@ add_if(struct decision *d, unsigned number, bool can)
         d->threads[d->count++] = number;
 }
 
-/* Those in a loop may be mistaken for waiting: if nobody else can run they can. */
+/* Those in a loop may be mistaken for waiting: if nobody else can run they can, each in its turn.
+ * That is not for decisions: choosing the wrong one would lead back here, without end. */
 static struct decision
 who_can(void)
 {
@@ -127,7 +128,7 @@ who_can(void)
         add_if(&d, n, n != running && can_run(&threads[n]));
     if (d.count)
         return d;
-    for (unsigned i = 1; i <= thread_count; i++) {    /* the running one last */
+    for (unsigned i = 1; i <= thread_count && d.count == 0; i++) {    /* the running one last */
         unsigned n = (running + i) % thread_count;
         add_if(&d, n, threads[n].state == THREAD_TURNING);
     }
@@ -211,14 +212,14 @@ see_atomic(void *at, size_t bytes, enum atomic_kind kind, int order)
 }
 
 static void
-see_atomic_done(void *at, size_t bytes, uint64_t value, bool changed)
+see_atomic_done(void *at, size_t bytes, uint64_t value, bool changed, const void *site)
 {
     if (running == MAIN || on_stack(at))
         return;
     struct thread *t = &threads[running];
     if (changed) {
         turning_stop(&t->turning);
-    } else if (turning_look(&t->turning, at, bytes, value)) {
+    } else if (turning_look(&t->turning, (struct turning_look){at, site, bytes, value})) {
         t->state = THREAD_TURNING;
         count_step();
         decide();

@@ -452,6 +452,14 @@ test_get_of_a_warm_key_touches_nothing_shared(void **state)
 }
 
 static void
+test_get_that_misses_touches_nothing_shared(void **state)
+{
+    (void)state;
+    assert_int_equal(figures[GET_MISS][LOCKED].max, 0);
+    assert_int_equal(figures[GET_MISS][SHARED_WRITES].max, 0);
+}
+
+static void
 test_sections_write_no_shared_line(void **state)
 {
     (void)state;
@@ -475,8 +483,12 @@ test_what_must_be_counted_is(void **state)
     assert_int_equal(figures[BORROW][LOCKED].median, 4);
     assert_in_range(figures[SET_NEW][FRESH_WRITES].median, 4, 100);
     assert_in_range(figures[SET_NEW][SHARED_WRITES].median, 2, 100);
+    assert_int_equal(figures[GET_FIRST][LOCKED].median, 2);    /* last access, frequency */
+    assert_int_equal(figures[GET_FIRST][SHARED_WRITES].median, 2);
     assert_in_range(figures[SET_SAME][SHARED_WRITES].median, 1, 100);
-    assert_int_equal(figures[SET_SAME][FRESH_WRITES].median, 0);
+    assert_in_range(figures[SET_SAME][FRESH_WRITES].median, 4, 100);    /* before it takes the lock */
+    assert_in_range(figures[INCR][SHARED_WRITES].median, 1, 100);
+    assert_int_equal(figures[INCR][FRESH_WRITES].median, 0);
 }
 
 int
@@ -485,6 +497,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_get_of_a_warm_key_touches_nothing_shared),
+        cmocka_unit_test(test_get_that_misses_touches_nothing_shared),
         cmocka_unit_test(test_sections_write_no_shared_line),
         cmocka_unit_test(test_maintenance_that_is_not_due_is_free),
         cmocka_unit_test(test_what_must_be_counted_is),

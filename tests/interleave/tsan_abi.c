@@ -79,11 +79,14 @@ before(volatile void *at, size_t bytes, enum atomic_kind kind, int order)
 }
 
 static void
-after(volatile void *at, size_t bytes, uint64_t value, bool changed)
+after(volatile void *at, size_t bytes, uint64_t value, bool changed, const void *site)
 {
     if (watch && watch->atomic_done)
-        watch->atomic_done((void *)(uintptr_t)at, bytes, value, changed);
+        watch->atomic_done((void *)(uintptr_t)at, bytes, value, changed, site);
 }
+
+/* Where the instrumented code goes on. */
+#define SITE __builtin_return_address(0)
 
 #define FETCH(bits, type, name)                                                                   \
     type __tsan_atomic##bits##_fetch_##name(volatile type *at, type operand, int order);          \
@@ -91,7 +94,7 @@ after(volatile void *at, size_t bytes, uint64_t value, bool changed)
     {                                                                                             \
         before(at, sizeof(type), ATOMIC_CHANGE, order);                                           \
         type old = __atomic_fetch_##name(at, operand, __ATOMIC_SEQ_CST);                          \
-        after(at, sizeof(type), old, *at != old);                                                 \
+        after(at, sizeof(type), old, *at != old, SITE);                                           \
         return old;                                                                               \
     }
 
@@ -109,7 +112,7 @@ after(volatile void *at, size_t bytes, uint64_t value, bool changed)
             *at = desired;                                                                        \
         else                                                                                      \
             *expected = old;                                                                      \
-        after(at, sizeof(type), old, equal && old != desired);                                    \
+        after(at, sizeof(type), old, equal && old != desired, SITE);                              \
         return equal;                                                                             \
     }
 
@@ -120,7 +123,7 @@ after(volatile void *at, size_t bytes, uint64_t value, bool changed)
         volatile type *word = (volatile type *)(uintptr_t)at;                                     \
         before(word, sizeof(type), ATOMIC_LOAD, order);                                           \
         type value = *word;                                                                       \
-        after(word, sizeof(type), value, false);                                                  \
+        after(word, sizeof(type), value, false, SITE);                                            \
         return value;                                                                             \
     }                                                                                             \
     void __tsan_atomic##bits##_store(volatile type *at, type value, int order);                   \
@@ -128,7 +131,7 @@ after(volatile void *at, size_t bytes, uint64_t value, bool changed)
     {                                                                                             \
         before(at, sizeof(type), ATOMIC_STORE, order);                                            \
         *at = value;                                                                              \
-        after(at, sizeof(type), value, true);                                                     \
+        after(at, sizeof(type), value, true, SITE);                                               \
     }                                                                                             \
     type __tsan_atomic##bits##_exchange(volatile type *at, type value, int order);                \
     type __tsan_atomic##bits##_exchange(volatile type *at, type value, int order)                 \
@@ -136,7 +139,7 @@ after(volatile void *at, size_t bytes, uint64_t value, bool changed)
         before(at, sizeof(type), ATOMIC_CHANGE, order);                                           \
         type old = *at;                                                                           \
         *at = value;                                                                              \
-        after(at, sizeof(type), old, old != value);                                               \
+        after(at, sizeof(type), old, old != value, SITE);                                         \
         return old;                                                                               \
     }                                                                                             \
     type __tsan_atomic##bits##_compare_exchange_val(volatile type *at, type expected,             \

@@ -8,12 +8,12 @@
 #define ROUNDS 2u                      /* repetitions after the first time */
 
 bool
-turning_look(struct turning *t, const void *at, size_t bytes, uint64_t value)
+turning_look(struct turning *t, struct turning_look now)
 {
-    struct turning_look now = {at, bytes, value};
     for (unsigned p = 1; p <= TURNING_PERIOD_MAX; p++) {
         const struct turning_look *then = &t->looks[(t->count - p) % TURNING_PERIOD_MAX];
-        bool same = t->count >= p && then->at == at && then->value == value;
+        bool same = t->count >= p && then->at == now.at && then->site == now.site &&
+                    then->value == now.value;
         t->same[p] = same ? t->same[p] + 1 : 0;
     }
     t->looks[t->count++ % TURNING_PERIOD_MAX] = now;

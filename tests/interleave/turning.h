@@ -1,9 +1,10 @@
 /*
  * turning.h -- does a thread turn in a loop, waiting for others?
  *
- * It does if its last atomic operations were the same one to four three times over, all of them saw
- * what they had seen before, and it has written nothing since the first.  It need not run
- * before one of those words has changed.
+ * It does if its last atomic operations were the same one to four three times over, made by the same
+ * instructions, all of them saw what they had seen before, and it has written nothing since the
+ * first.  It need not run before one of those words has changed.  (Without the instructions, code
+ * that reads a word of an entry again and again on its way would be taken for a loop.)
  */
 #ifndef INTERLEAVE_TURNING_H
 #define INTERLEAVE_TURNING_H
@@ -15,7 +16,7 @@
 #define TURNING_PERIOD_MAX 4u
 
 struct turning_look {
-    const void *at;
+    const void *at, *site;
     size_t bytes;
     uint64_t value;
 };
@@ -28,7 +29,7 @@ struct turning {
 };
 
 /* An operation that changed nothing.  True: it turns. */
-bool turning_look(struct turning *t, const void *at, size_t bytes, uint64_t value);
+bool turning_look(struct turning *t, struct turning_look now);
 /* It has done something. */
 void turning_stop(struct turning *t);
 /* One of the words is not what it was. */

@@ -29,8 +29,9 @@ struct watch {
     /* Before the access. */
     void (*plain)(void *at, size_t bytes, bool write);
     void (*atomic)(void *at, size_t bytes, enum atomic_kind kind, int order);
-    /* After it: what was read (stored), and is anything else there now?  May be NULL. */
-    void (*atomic_done)(void *at, size_t bytes, uint64_t value, bool changed);
+    /* After it: what was read (stored), and is anything else there now?  site: the instruction it
+     * belongs to.  May be NULL. */
+    void (*atomic_done)(void *at, size_t bytes, uint64_t value, bool changed, const void *site);
     /* In place of the C library's. */
     void (*mutex_lock)(pthread_mutex_t *m);
     void (*mutex_unlock)(pthread_mutex_t *m);

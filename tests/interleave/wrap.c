@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "watch.h"
 
@@ -32,6 +33,7 @@ void *__wrap_calloc(size_t count, size_t bytes);
 void __wrap_free(void *at);
 int __wrap_madvise(void *at, size_t bytes, int advice);
 int __wrap_sched_yield(void);
+int __wrap_clock_gettime(clockid_t which, struct timespec *out_time);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *m);
 int __wrap_pthread_mutex_unlock(pthread_mutex_t *m);
 
@@ -157,6 +159,17 @@ __wrap_pthread_mutex_unlock(pthread_mutex_t *m)
     if (!watch)
         return __real_pthread_mutex_unlock(m);
     watch->mutex_unlock(m);
+    return 0;
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+/* Stands still, watched or not: what the store measures would lead it another way each time. */
+int
+__wrap_clock_gettime(clockid_t which, struct timespec *out_time)
+{
+    (void)which;
+    *out_time = (struct timespec){.tv_sec = 1000};
     return 0;
 }
 
