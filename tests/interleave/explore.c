@@ -17,12 +17,12 @@
 #include "contended.h"
 
 #define DECISIONS_MAX 20000u
-#define SCHEDULES_MAX 25000u           /* of one tree */
+#define SCHEDULES_MAX 10000u           /* of one tree */
 #define SCHEDULES_MAX_LONG 100000u
 #define LEARNING_SCHEDULES 100u
 #define TEXT_BYTES_MAX 400u            /* of a schedule that is printed */
 #define TURN_BYTES_MAX 24u
-#define RANDOM_SCHEDULES 2000u
+#define RANDOM_SCHEDULES 1500u
 #define RANDOM_SCHEDULES_LONG 30000u
 
 /* ---- what happened, for a repetition --------------------------------------------------------- */

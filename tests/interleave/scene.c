@@ -197,6 +197,10 @@ scene_split_next(unsigned thread)
 {
     struct index *ix = &scene.s->index;
     uint64_t groups = atomic_load(&ix->group_count);
+    if (watch) {
+        undo_note(&scene.t[thread]->local.slots_delta, sizeof(int));
+        undo_note(&ix->slot_count, sizeof ix->slot_count);
+    }
     scene.t[thread]->local.slots_delta = 31;
     atomic_store(&ix->slot_count, (int64_t)(groups * INDEX_GROUP_LOAD) - 32);
 }

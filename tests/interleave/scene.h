@@ -45,7 +45,7 @@ struct store_key scene_key(unsigned number);
 void scene_seal(unsigned thread);
 /* So many segments can still be had, which is fewer than housekeeping wants. */
 void scene_leave_segments(unsigned count);
-/* The index grows by one group when the thread adds its next entry. */
+/* The index grows by one group when the thread adds its next entry.  For threads as well. */
 void scene_split_next(unsigned thread);
 
 /* ---- commands, each a section of its own ----------------------------------------------------- */

@@ -207,9 +207,6 @@ static const struct scenario split_clean_get = {
     .threads = {split_0, get_both_1, maintain_2}, .check = check_clean, .finish = scene_close,
 };
 
-/* The opposite of a split, once the index can give groups back, belongs here: the same keys and
- * checks, with a thread in the place of split_0 whose next deletion merges the last group. */
-
 SCENE_CASE(split_get)
 SCENE_CASE(split_get_overflow)
 SCENE_CASE(split_change)
