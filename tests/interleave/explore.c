@@ -18,7 +18,7 @@
 
 #define DECISIONS_MAX 20000u
 #define SCHEDULES_MAX 10000u           /* of one tree */
-#define SCHEDULES_MAX_LONG 100000u
+#define SCHEDULES_MAX_LONG 50000u
 #define LEARNING_SCHEDULES 100u
 #define TEXT_BYTES_MAX 400u            /* of a schedule that is printed */
 #define TURN_BYTES_MAX 24u

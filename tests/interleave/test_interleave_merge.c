@@ -1,9 +1,9 @@
 /*
- * test_interleave_merge.c -- commands on keys of two groups while the index shrinks by merging them,
- * and while lines that nobody needs any more are given back.
+ * test_interleave_merge.c -- commands on keys of two groups while the index shrinks by merging
+ * them, and while lines that nobody needs any more are given back.
  *
- * Of the keys some stay and some move down; some lie in overflow lines before, or after.  Nothing is
- * evicted, so none may ever be missed.
+ * Of the keys some stay and some move down; some lie in overflow lines before, or after.  Nothing
+ * is evicted, so none may ever be missed.
  */
 #include <setjmp.h>
 #include <stdarg.h>

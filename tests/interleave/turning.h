@@ -1,10 +1,10 @@
 /*
  * turning.h -- does a thread turn in a loop, waiting for others?
  *
- * It does if its last atomic operations were the same one to four three times over, made by the same
- * instructions, all of them saw what they had seen before, and it has written nothing since the
- * first.  It need not run before one of those words has changed.  (Without the instructions, code
- * that reads a word of an entry again and again on its way would be taken for a loop.)
+ * It does if its last atomic operations were the same one to four three times over, made by the
+ * same instructions, all of them saw what they had seen before, and it has written nothing since
+ * the first.  It need not run before one of those words has changed.  (Without the instructions,
+ * code that reads a word of an entry again and again on its way would be taken for a loop.)
  */
 #ifndef INTERLEAVE_TURNING_H
 #define INTERLEAVE_TURNING_H
