@@ -91,6 +91,7 @@ store_get(struct store_thread *t, struct store_key key, const uint32_t *new_expi
 /* ---- prefetch ------------------------------------------------------------------------------ */
 
 #define AHEAD 64u
+#define FURTHER_LINES_MAX 4u
 
 /* Items whose first lines have been asked for. */
 struct ahead {
@@ -109,12 +110,14 @@ fetch_item(const struct store *s, struct ahead *a, uint64_t slot)
 /*
  * Buckets first, then the items they lead to, then what lies in lines.  Most of a fetch is the walk
  * of the page tables, and how many of those a processor does at once depends on how close
- * together it finds them: so each step is a loop of its own, and the further lines of an item are
- * asked for when its page is known.  (Measured: 1.35 instead of 1.75 reads per get.)
+ * together it finds them: so each step is a loop of its own, and the further lines of an item, as
+ * many as those looked at before had, are asked for when its page is known.  (Measured: 1.35
+ * instead of 1.75 reads per get.)
  */
 static void
-fetch(const struct store *s, const uint64_t *hashes, unsigned n)
+fetch(const struct store_thread *t, const uint64_t *hashes, unsigned n)
 {
+    const struct store *s = t->store;
     const struct index *ix = &s->index;
     struct index_hold h;
     struct ahead a = {.count = 0};
@@ -144,9 +147,12 @@ fetch(const struct store *s, const uint64_t *hashes, unsigned n)
         if (index_next(ix, &c, &slot))
             fetch_item(s, &a, slot);
     }
+    uint32_t bytes = t->seen_bytes / 16;
     for (unsigned i = 0; i < a.count; i++) {
-        prefetch(a.items[i] + CACHE_LINE);
-        prefetch(a.items[i] + 2 * CACHE_LINE);
+        const char *end = a.items[i] + bytes;
+        const char *line = (const char *)(((uintptr_t)a.items[i] | (CACHE_LINE - 1)) + 1);
+        for (unsigned k = 0; k < FURTHER_LINES_MAX && line < end; k++, line += CACHE_LINE)
+            prefetch(line);
     }
 }
 
@@ -155,8 +161,8 @@ store_prefetch(struct store_thread *t, const uint64_t *hashes, unsigned n)
 {
     DCHECK(t->inside);
     for (; n > AHEAD; n -= AHEAD, hashes += AHEAD)
-        fetch(t->store, hashes, AHEAD);
-    fetch(t->store, hashes, n);
+        fetch(t, hashes, AHEAD);
+    fetch(t, hashes, n);
 }
 
 uint64_t

@@ -52,6 +52,7 @@ struct store_thread {
     uint64_t cas_last, serial_last;
     struct index_local local;
     struct segment_demand demand;      /* for store_populate */
+    uint32_t seen_bytes;               /* running mean of the small items it looked at, times 16 */
     struct doomed *doomed;             /* values in pieces unlinked in this call */
     struct doomed doomed_spare;        /* for one of them, where there was no memory */
     counter counters[COUNT_STORE_COUNTERS];

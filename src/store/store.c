@@ -22,6 +22,7 @@
 #define SEGMENTS_AT_ONCE 256u          /* that are read under the pool's lock */
 #define COPIER_SEGMENTS 2u             /* kept back for cleaning where nothing is evicted */
 #define CAS_START_BITS 48              /* some clients keep CAS numbers in a double */
+#define SEEN_BYTES_START 128u          /* of an item, before one was seen */
 #define CLOCK_START_S 2u               /* so that 1 is a time that has always passed */
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
@@ -187,6 +188,7 @@ store_join(struct store *s)
         t->number = n;
         t->epoch_word = &s->epoch.words[n];
         t->cas_last = s->cas_floor;
+        t->seen_bytes = 16 * SEEN_BYTES_START;
         t->serial_last = ++s->joins << 40;
     }
     pthread_mutex_unlock(&s->threads_lock);

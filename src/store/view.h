@@ -16,6 +16,7 @@ view_snapshot(struct store_thread *t, struct item *it)
     uint32_t bytes = item_bytes(it);
     if (bytes > STORE_SMALL_BYTES_MAX)
         return it;
+    t->seen_bytes += bytes - t->seen_bytes / 16;
     words_read(t->scratch, it, bytes);
     return (struct item *)(void *)t->scratch;
 }

@@ -232,6 +232,42 @@ colliding_keys_fill_one_group(void **state)
     store_destroy(s);
 }
 
+/* ---- what the sanitizer may not let pass ------------------------------------------------------ */
+
+#if defined __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+
+static void
+free_memory_is_poisoned(void **state)
+{
+    (void)state;
+    struct store *s = make_store(16 * MIB, 1);
+    struct store_thread *t = store_join(s);
+    set_range(t, 0, 20000);
+    const char *active = segment_at(&s->pool, t->active);
+    assert_false(__asan_address_is_poisoned(active + t->active_fill - 8));
+    assert_true(__asan_address_is_poisoned(active + t->active_fill + 256));
+    uint32_t sealed = s->pool.sealed.first;
+    const char *oldest = segment_at(&s->pool, sealed);
+    assert_false(__asan_address_is_poisoned(oldest));
+    delete_range(t, 0, 20000);
+    set_range(t, 0, 20000);            /* segments are taken, so limbo is looked through */
+    delete_range(t, 0, 20000);
+    set_range(t, 0, 3000);
+    assert_true(s->pool.free.count > 0);
+    assert_true(__asan_address_is_poisoned(segment_at(&s->pool, s->pool.free.first)));
+    store_part(t);
+    store_destroy(s);
+}
+#else
+static void
+free_memory_is_poisoned(void **state)
+{
+    (void)state;
+    skip();
+}
+#endif
+
 /* ---- with others beside ---------------------------------------------------------------------- */
 
 struct crowd {
@@ -298,6 +334,7 @@ main(void)
         cmocka_unit_test(limit_below_the_index),
         cmocka_unit_test(churn_keeps_lines_full),
         cmocka_unit_test(colliding_keys_fill_one_group),
+        cmocka_unit_test(free_memory_is_poisoned),
         cmocka_unit_test(readers_find_everything_while_it_swings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
