@@ -1,5 +1,5 @@
 /*
- * poison.h -- tells AddressSanitizer which parts of our own memory are in use; nothing else without it.
+ * poison.h -- tells AddressSanitizer which parts of our own memory are in use; without it, nothing.
  *
  * Inside one mapping the sanitizer sees nothing by itself.
  */

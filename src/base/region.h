@@ -2,7 +2,8 @@
  * region.h -- a stretch of address space that is reserved whole and used from its start.
  *
  * Reserving costs nothing (MAP_NORESERVE); region_use() makes a longer prefix usable, zero-filled,
- * where not all of it is from the start.  Addresses never move.  Not locked: one thread at a time calls region_use.
+ * where not all of it is from the start.  Addresses never move.  Not locked: one thread at a time
+ * calls region_use.
  */
 #ifndef BASE_REGION_H
 #define BASE_REGION_H

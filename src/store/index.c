@@ -1,7 +1,8 @@
 /*
  * index.c -- groups: their locks, and what goes into their buckets and lines.
  *
- * Lines hang on groups, not on buckets: with 30 slots on 32 about two lines per three groups are in use.
+ * Lines hang on groups, not on buckets: with 30 slots on 32 about one line per group is in use
+ * (340,604 for 333,334 groups, at 10 million entries).
  * All lines of a group but the first are full, and a bucket that has a slot to spare has nothing in
  * a line: whoever removes a slot moves another one up.  Chains do not rot under churn, and a
  * look at an absent key seldom reads a second line.

@@ -26,7 +26,7 @@
  *     index_same     the control word again: what was seen in between belongs together
  *
  * A store to a slot releases the lock that was taken before it: a reader that has seen the slot finds
- * the control word locked or changed.  Two hits that no writer may make: a group that has been
+ * the control word locked or changed.  Two more things may happen to a reader: a group that has been
  * split or merged since its number was computed is known by its depth; a line that has gone to
  * another group in the meantime still holds slots, and the version tells.  The number of groups is
  * published (release) after the new group is whole, and before a merged one says that it is gone.
