@@ -229,13 +229,12 @@ run_arith(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
  * of the block goes into a sink and the error is sent at its end.
  */
 struct cmd_upload {
-    struct request req;                /* key points to key_text */
+    struct request req;                /* its key lies in more.key_room */
     struct store_upload *store;        /* NULL: given up, the rest is thrown away */
     uint64_t received;                 /* bytes of the value */
     char *sink;                        /* SINK_BYTES, or NULL: spill */
     unsigned tail_len;
     char tail[2];                      /* what should be CR LF */
-    char key_text[PROTO_KEY_BYTES_MAX];
     char spill[256];
 };
 
@@ -248,8 +247,8 @@ upload_create(const struct request *req)
     if (!u)
         return NULL;
     *u = (struct cmd_upload){.req = *req};
-    memcpy(u->key_text, req->key.at, req->key.len);
-    u->req.key.at = u->key_text;
+    memcpy(u->req.more.key_room, req->key.at, req->key.len);
+    u->req.key.at = u->req.more.key_room;
     u->req.batch = 0;
     return u;
 }

@@ -3,8 +3,8 @@
  * replies.  No I/O, no threads, no memory of its own.
  *
  * proto_parse() looks at one request at the start of the input.  It never reads past the length it
- * is given, never allocates, never blocks, and copies nothing: every slice of the request points
- * into the input.  Parsing the same bytes twice gives the same request, so a request that must
+ * is given, never allocates, never blocks, and copies nothing but a key that comes in base64: every
+ * other slice of the request points into the input.  Parsing the same bytes twice gives the same request, so a request that must
  * wait is simply parsed again.
  *
  * What memcached answers with an error line is a request too (VERB_BAD): the error is part of the
@@ -25,6 +25,10 @@
 #define PROTO_LINE_BYTES_MAX 2048u                 /* without its LF, unless it is a get */
 #define PROTO_GET_LINE_BYTES_MAX (1u << 20)
 
+/* How a request was put, and so how it is answered. */
+enum dialect { DIALECT_TEXT, DIALECT_META, DIALECT_BINARY };
+
+/* What is to be done.  The storage verbs serve all dialects: `ms k 2 MA` is VERB_ADD. */
 enum verb {
     VERB_GET, VERB_GETS, VERB_GAT, VERB_GATS,
     VERB_SET, VERB_ADD, VERB_REPLACE, VERB_APPEND, VERB_PREPEND, VERB_CAS,
@@ -47,8 +51,31 @@ verb_is_store(enum verb v)
     return v >= VERB_SET && v <= VERB_CAS;
 }
 
+/* A flag of a meta command as a bit: letters only. */
+#define META_FLAG(c) (1ull << ((c) >= 'a' ? (c) - 'a' + 26 : (c) - 'A'))
+
+/*
+ * What only meta and binary requests can say.  Their parsers set all of it; for a text request it
+ * holds nothing, and is not even cleared.
+ */
+struct request_more {
+    struct slice flags;           /* meta: the rest of the line; replies repeat flags in its order */
+    uint64_t letters;             /* meta: META_FLAG() of each flag in it */
+    uint64_t cas;                 /* compare with this number, where has_cas */
+    uint64_t cas_new;             /* meta E: the number to store, where META_FLAG('E') */
+    uint64_t initial;             /* meta J, binary incr and decr */
+    int32_t vivify_exptime;       /* meta N */
+    int32_t recache_exptime;      /* meta R */
+    uint32_t opaque;              /* binary, in the order of its bytes */
+    uint8_t opcode;               /* binary */
+    bool has_cas;
+    bool key_encoded;             /* meta b: the key came in base64 and is decoded in key_room */
+    char key_room[PROTO_KEY_BYTES_MAX];
+};
+
 struct request {
     enum verb verb;
+    enum dialect dialect;
     bool noreply;
     bool bad_chunk;               /* storage: the data block does not end in CR LF */
     bool has_number;              /* flush_all: a delay was given, in exptime */
@@ -66,6 +93,7 @@ struct request {
     size_t line_bytes;            /* length of the command line with its terminator */
     size_t swallow_bytes;         /* VERB_BAD: what follows the line and is thrown away unread */
     uint32_t batch, batch_at;     /* for cmd/: where its hashes are; 0 from the parser */
+    struct request_more more;
 };
 
 enum parse {

@@ -46,6 +46,7 @@ request_start(struct request *req, enum verb verb, size_t line_bytes)
 {
     const struct slice none = {0};
     req->verb = verb;
+    req->dialect = DIALECT_TEXT;
     req->noreply = false;
     req->bad_chunk = false;
     req->has_number = false;
@@ -67,7 +68,8 @@ request_start(struct request *req, enum verb verb, size_t line_bytes)
 }
 
 /* A field that is added to the request must be set above. */
-_Static_assert(sizeof(void *) != 8 || sizeof(struct request) == 136, "request_start sets all");
+_Static_assert(sizeof(void *) != 8 || offsetof(struct request, more) == 144,
+               "request_start sets all");
 
 static void
 bad(struct request *req, struct slice error)
