@@ -191,11 +191,13 @@ run_arith(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
 {
     (void)cursor;
     bool decr = req->verb == VERB_DECR;
-    uint64_t number;
-    switch (store_arith(t->store, key_of(t, req, req->key, 0), decr, req->number, &number)) {
+    struct store_arith arith = {.key = key_of(t, req, req->key, 0), .decrement = decr,
+                                .delta = req->number};
+    struct store_number number;
+    switch (store_arith(t->store, &arith, &number)) {
     case STORE_OK: {
         char text[NUM_U64_CHARS_MAX + 2];
-        size_t n = num_put_u64(text, number);
+        size_t n = num_put_u64(text, number.number);
         memcpy(text + n, "\r\n", 2);
         count(t, decr ? CMD_decr_hits : CMD_incr_hits);
         t->stores++;

@@ -158,15 +158,16 @@ get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
         struct cmd_cursor *cursor, struct reply *reply)
 {
     struct store_view v;
-    uint32_t expiry = 0;
+    struct store_get_options touch;
     if (is_gat(req)) {
-        expiry = expiry_of(t, req->exptime);
+        touch = (struct store_get_options){.has_expiry = true,
+                                           .expiry = expiry_of(t, req->exptime)};
         if (!would_fit(t, key, reply))
             return CMD_FULL;
     }
     /* Pieces that are gone: evicted, or the value was replaced since; then the new one is there. */
     for (unsigned round = 0; round < ROUNDS_MAX; round++) {
-        if (store_get(t->store, key, is_gat(req) ? &expiry : NULL, &v) != STORE_OK) {
+        if (store_get(t->store, key, is_gat(req) ? &touch : NULL, &v) != STORE_OK) {
             count_miss(t, req, v.gone);
             return CMD_DONE;
         }
@@ -259,9 +260,9 @@ run_touch(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
 {
     (void)cursor;
     struct store_view v;
-    uint32_t expiry = expiry_of(t, req->exptime);
+    struct store_get_options touch = {.has_expiry = true, .expiry = expiry_of(t, req->exptime)};
     count(t, CMD_cmd_touch);
-    if (store_get(t->store, key_of(t, req, req->key, 0), &expiry, &v) == STORE_OK) {
+    if (store_get(t->store, key_of(t, req, req->key, 0), &touch, &v) == STORE_OK) {
         count(t, CMD_touch_hits);
         return answer(req, reply, PROTO_TOUCHED);
     }

@@ -85,9 +85,20 @@ added_view(const struct store_put *put)
     return v;
 }
 
+static void
+join_init(struct put_job *job, struct store_thread *t, const struct store_put *put,
+          const struct old_value *old)
+{
+    put_job_init(job, t, put, old->view.client_flags);
+    job->same = old->same;
+    job->keep_expiry = true;
+    job->marks_kept = STORE_MARK_KEY_BINARY;
+    job->cas_is = put->compare ? &put->cas_expected : NULL;
+}
+
 static enum store_outcome
 join_large(struct store_thread *t, const struct store_put *put, const struct old_value *old,
-           const struct store_view *added, uint64_t *out_cas)
+           const struct store_view *added, struct store_result *out)
 {
     struct store_upload *u;
     uint64_t total = old->view.value_bytes + added->value_bytes;
@@ -115,13 +126,12 @@ join_large(struct store_thread *t, const struct store_put *put, const struct old
         return outcome;
     }
     struct put_job job;
-    put_job_init(&job, t, put, old->view.client_flags);
+    join_init(&job, t, put, old);
     struct item_pieces pieces = large_pieces(u);
     job.kind |= ITEM_PIECES;
     job.parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};
-    job.same = old->same;
     large_stamp(t->store, u);
-    outcome = put_run(t, &job, out_cas);
+    outcome = put_run(t, &job, out);
     if (outcome == STORE_OK)
         large_adopt(t, u);
     else
@@ -131,32 +141,63 @@ join_large(struct store_thread *t, const struct store_put *put, const struct old
 
 static enum store_outcome
 join_inline(struct store_thread *t, const struct store_put *put, const struct old_value *old,
-            uint64_t *out_cas)
+            struct store_result *out)
 {
     struct put_job job;
-    put_job_init(&job, t, put, old->view.client_flags);
+    join_init(&job, t, put, old);
     struct slice before = {old->view.value, old->view.value_bytes};
     job.parts[0] = put->mode == STORE_APPEND ? before : put->value;
     job.parts[1] = put->mode == STORE_APPEND ? put->value : before;
-    job.same = old->same;
-    return put_run(t, &job, out_cas);
+    return put_run(t, &job, out);
 }
 
+/* There was nothing to append to.  EXISTS: now there is. */
 static enum store_outcome
-join(struct store_thread *t, const struct store_put *put, uint64_t *out_cas)
+vivify(struct store_thread *t, const struct store_put *put, bool *out_adopted,
+       struct store_result *out)
+{
+    struct put_job job;
+    struct item_pieces pieces;
+    put_job_init(&job, t, put, put->client_flags);
+    job.absent = true;
+    job.parts[0] = put->value;
+    if (put->upload) {
+        pieces = large_pieces(put->upload);
+        job.kind |= ITEM_PIECES;
+        job.parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};
+    }
+    enum store_outcome outcome = put_run(t, &job, out);
+    if (outcome == STORE_OK && put->upload) {
+        large_adopt(t, put->upload);
+        *out_adopted = true;
+    }
+    return outcome;
+}
+
+/* EXISTS: the number is another than the one that was asked for. */
+static enum store_outcome
+join(struct store_thread *t, const struct store_put *put, bool *out_adopted,
+     struct store_result *out)
 {
     const struct store *s = t->store;
     struct store_view added = added_view(put);
     struct old_value old;
     for (unsigned round = 0; round < ROUNDS; round++) {
-        if (look(t, put->key, &old) == STORE_MISS)
+        bool absent = look(t, put->key, &old) == STORE_MISS;
+        if (absent && !put->vivify)
             return STORE_NOT_STORED;
-        uint64_t total = old.view.value_bytes + added.value_bytes;
+        if (!absent && put->compare &&
+            (old.view.cas != put->cas_expected || put->cas_expected == 0))
+            return STORE_EXISTS;
+        uint64_t total = (absent ? 0 : old.view.value_bytes) + added.value_bytes;
         if (total > (put->joined_bytes_max ? put->joined_bytes_max : s->config.value_bytes_max))
             return STORE_TOO_LARGE;
-        enum store_outcome outcome = total > s->inline_bytes_max
-                                         ? join_large(t, put, &old, &added, out_cas)
-                                         : join_inline(t, put, &old, out_cas);
+        enum store_outcome outcome = absent ? vivify(t, put, out_adopted, out)
+                                     : total > s->inline_bytes_max
+                                         ? join_large(t, put, &old, &added, out)
+                                         : join_inline(t, put, &old, out);
+        if (outcome == STORE_OK && out)
+            out->value_bytes = total;
         if (outcome != STORE_EXISTS && outcome != STORE_MISS)
             return outcome;            /* those: it was changed meanwhile, or lost a piece */
     }
@@ -164,13 +205,14 @@ join(struct store_thread *t, const struct store_put *put, uint64_t *out_cas)
 }
 
 enum store_outcome
-append_put(struct store_thread *t, const struct store_put *put, uint64_t *out_cas)
+append_put(struct store_thread *t, const struct store_put *put, struct store_result *out)
 {
+    bool adopted = false;
     if (put->upload)
         large_stamp(t->store, put->upload);
     bool broken = put->upload && large_broken(put->upload);
-    enum store_outcome outcome = broken ? STORE_NO_MEMORY : join(t, put, out_cas);
-    if (put->upload && outcome != STORE_AGAIN)
+    enum store_outcome outcome = broken ? STORE_NO_MEMORY : join(t, put, &adopted, out);
+    if (put->upload && outcome != STORE_AGAIN && !adopted)
         store_upload_abort(t, put->upload);
     return outcome;
 }

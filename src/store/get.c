@@ -1,5 +1,5 @@
 /*
- * get.c -- looking: get, touch, prefetch.
+ * get.c -- looking: get, prefetch.  Gets that may change what they find are in lease.c.
  *
  * A get takes no lock and writes nothing that others read, but once per second and entry its last
  * access, and at most three times its frequency.  What it has read belongs together if the control
@@ -9,15 +9,6 @@
 #include "base/prefetch.h"
 #include "inner.h"
 #include "view.h"
-
-static void
-mark_access(struct store_thread *t, struct item *it, uint32_t seen)
-{
-    uint32_t access = (t->now & ITEM_ACCESS_MASK) | (seen & ~ITEM_ACCESS_MASK) |
-                      (uint32_t)MARK_FETCHED << 24;
-    if (access != seen)
-        word_replace(&it->access, seen, access);
-}
 
 enum look { LOOK_HIT, LOOK_MISS, LOOK_AGAIN, LOOK_DEAD };
 
@@ -51,8 +42,7 @@ look(struct store_thread *t, struct store_key key, struct store_view *v)
 }
 
 static enum store_outcome
-get_locked(struct store_thread *t, struct store_key key, const uint32_t *new_expiry,
-           struct store_view *v)
+get_locked(struct store_thread *t, struct store_key key, struct store_view *v)
 {
     struct index *ix = &t->store->index;
     struct item *it;
@@ -63,20 +53,20 @@ get_locked(struct store_thread *t, struct store_key key, const uint32_t *new_exp
         view_fill(v, view_snapshot(t, it));
         mark_access(t, it, item_access(it));
         slot_hit(slot, atomic_load_explicit(slot, memory_order_relaxed));
-        if (new_expiry)
-            word_write(&it->expiry, *new_expiry);
     }
-    index_unlock(ix, &h, slots_delta != 0 || (slot && new_expiry));
+    index_unlock(ix, &h, slots_delta != 0);
     link_settle(t, slots_delta);
     return slot ? STORE_OK : STORE_MISS;
 }
 
 enum store_outcome
-store_get(struct store_thread *t, struct store_key key, const uint32_t *new_expiry,
+store_get(struct store_thread *t, struct store_key key, const struct store_get_options *options,
           struct store_view *out_view)
 {
     DCHECK(t->inside);
-    for (unsigned round = 0; round < LOOK_ROUNDS && !new_expiry; round++) {
+    if (UNLIKELY(options != NULL))
+        return lease_get(t, key, options, out_view);
+    for (unsigned round = 0; round < LOOK_ROUNDS; round++) {
         enum look found = look(t, key, out_view);
         if (LIKELY(found == LOOK_HIT))
             return STORE_OK;
@@ -85,7 +75,7 @@ store_get(struct store_thread *t, struct store_key key, const uint32_t *new_expi
         if (found == LOOK_DEAD)
             break;                     /* it is taken out, and counted, under the lock */
     }
-    return get_locked(t, key, new_expiry, out_view);
+    return get_locked(t, key, out_view);
 }
 
 /* ---- prefetch ------------------------------------------------------------------------------ */

@@ -4,7 +4,8 @@
  * Life of an entry:
  *
  *   put.c    filled in the thread's ACTIVE segment -> slot stored under the group's lock: it exists
- *   get.c    found through the slot without a lock, copied or pointed at
+ *   get.c    found through the slot without a lock, copied or pointed at; lease.c: the same, or
+ *            under the lock where something is due: expiry, a token, an entry to be made
  *   put.c    replaced, deleted; get.c: found expired or flushed -> unlink(), counted by cause
  *   keep.c   its segment becomes the oldest: unlinked (evicted, expired, flushed) or, where nothing
  *            may be evicted, copied on; the segment waits for the grace period and is free
@@ -266,10 +267,15 @@ struct item_pieces large_pieces(const struct store_upload *u);
 bool large_complete(const struct store_upload *u);
 bool large_broken(const struct store_upload *u);
 
+/* ---- lease.c ------------------------------------------------------------------------------ */
+
+enum store_outcome lease_get(struct store_thread *t, struct store_key key,
+                             const struct store_get_options *options, struct store_view *v);
+
 /* ---- append.c ----------------------------------------------------------------------------- */
 
 enum store_outcome append_put(struct store_thread *t, const struct store_put *put,
-                              uint64_t *out_cas);
+                              struct store_result *out);
 
 /* ---- put.c -------------------------------------------------------------------------------- */
 
@@ -284,12 +290,17 @@ struct put_job {
     struct slice parts[2];             /* the value */
     uint32_t blanks;                   /* behind it, part of it */
     uint32_t value_bytes, client_flags, kind, bytes;
-    struct put_same same;              /* append, prepend: expiry is taken from the old entry */
+    uint8_t marks, marks_kept;         /* of the new entry; and those, where the old one has them */
+    bool absent;                       /* only where there is no entry, else EXISTS; no mode */
+    bool keep_expiry, keep_cas;        /* the old entry's */
+    const uint64_t *cas_is;            /* the old entry's, else EXISTS; NULL: any */
+    struct put_same same;              /* else EXISTS; no mode */
+    uint32_t old_expiry;               /* out: of the entry that was replaced */
 };
 
 void put_job_init(struct put_job *job, const struct store_thread *t, const struct store_put *put,
                   uint32_t client_flags);
-/* OK, AGAIN, ... as store_put; EXISTS: the old entry is not the same any more. */
-enum store_outcome put_run(struct store_thread *t, struct put_job *job, uint64_t *out_cas);
+/* OK, AGAIN, ... as store_put; EXISTS: what the job asks of the old entry does not hold. */
+enum store_outcome put_run(struct store_thread *t, struct put_job *job, struct store_result *out);
 
 #endif

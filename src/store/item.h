@@ -3,7 +3,7 @@
  *
  *   byte  0  value length 20 | key length 8 | kind 4        key length 0: a piece of a large value
  *         4  expiry, seconds on the store's clock, 0 = never
- *         8  last access, seconds, 24 | marks 8
+ *         8  last access, seconds, 24 | marks 8 (STORE_MARK_FETCHED ...)
  *        12  [CAS, 8]            where ITEM_CAS
  *            [client flags, 4]   where ITEM_FLAGS
  *            key, value          no terminators
@@ -13,8 +13,8 @@
  * with a struct item_piece_id in place of a key.
  *
  * Key, kind, client flags and length in words never change while an item lies in a segment.
- * Expiry, marks and CAS change under the group's lock; last access and MARK_FETCHED by one
- * compare-exchange of their word, by anybody.  Where the whole item is at most
+ * Expiry, marks and CAS change under the group's lock; last access and the mark "fetched" by one
+ * compare-exchange of their word, by anybody, which fails where another mark has changed.  Where the whole item is at most
  * STORE_SMALL_BYTES_MAX long, the value changes under the lock too, and its length within the same
  * number of words; longer values never change and are read where they lie.
  *
@@ -38,8 +38,6 @@ enum {
     ITEM_PIECES = 4,
     ITEM_PIECE = 8
 };
-
-enum { MARK_FETCHED = 1 };
 
 #define ITEM_HEADER_BYTES 12u
 #define ITEM_VALUE_BYTES_MAX ((1u << 20) - 1)
@@ -110,6 +108,28 @@ static inline uint32_t
 item_access(const struct item *it)
 {
     return word_read(&it->access);
+}
+
+static inline uint32_t
+item_marks(const struct item *it)
+{
+    return item_access(it) >> 24;
+}
+
+static inline uint32_t
+access_make(uint32_t now, uint32_t marks)
+{
+    return (now & ITEM_ACCESS_MASK) | marks << 24;
+}
+
+/* Group held.  Readers may note their access meanwhile: again, until nobody came in between. */
+static inline void
+item_change_marks(struct item *it, uint32_t clear, uint32_t set)
+{
+    uint32_t seen;
+    do
+        seen = item_access(it);
+    while (!word_replace(&it->access, seen, (seen & ~(clear << 24)) | set << 24));
 }
 
 static inline uint32_t

@@ -208,7 +208,7 @@ link_gone(struct store_thread *t, struct item *it, enum cause cause)
     if (item_kind(it) & ITEM_PIECE)
         return;
     count(t, cause_counter[cause]);
-    if (!(item_access(it) >> 24 & MARK_FETCHED)) {
+    if (!(item_marks(it) & STORE_MARK_FETCHED)) {
         if (cause == CAUSE_EVICTED)
             count(t, COUNT_EVICTED_UNFETCHED);
         else if (cause == CAUSE_EXPIRED)
@@ -280,15 +280,21 @@ link_hasher(struct store *s)
 /*
  * A Lamport clock per thread (Lamport 1978): numbers of one key only grow whoever writes it, and no
  * two threads ever give the same one, without a line that all of them write.
+ *
+ * Clients may choose numbers.  Those from 2^52 on are not followed, or one of them would push the
+ * numbers of all keys out of the range of doubles, or around.
  */
+#define CAS_FOLLOWED_END (1ull << 52)
+
 uint64_t
 link_cas_next(struct store_thread *t, uint64_t old)
 {
     uint64_t p = t->store->residues;
-    uint64_t least = old > t->cas_last && old != UINT64_MAX ? old + 1 : t->cas_last + 1;
+    bool follow = old > t->cas_last && old < CAS_FOLLOWED_END;
+    uint64_t least = (follow ? old : t->cas_last) + 1;
     uint64_t next = ((least + p - 1 - t->number) & ~(p - 1)) + t->number;
-    if (next < least)                  /* past 2^64: go on where this thread's counter stands */
-        next = (t->cas_last | (p - 1)) + 1 + t->number;
+    if (UNLIKELY(next == old))         /* chosen by a client, and beyond what is followed */
+        next += p;
     t->cas_last = next;
     return next;
 }

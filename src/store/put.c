@@ -1,14 +1,12 @@
 /*
- * put.c -- storing, deleting, counting: everything that changes an entry by its key.
+ * put.c -- storing and deleting.  append.c and arith.c store what they make of the old value; lease.c
+ * vivifies and invalidates.
  *
  * A new entry is written at the end of the thread's active segment and then linked under the lock
  * of its group.  Where a small one of equal shape lies there already, it is overwritten word by word
  * instead, and the room in the active segment is used for the next.
  */
 #include "inner.h"
-#include "view.h"
-
-#include "base/num.h"
 
 /* ---- set, add, replace, cas --------------------------------------------------------------- */
 
@@ -17,6 +15,7 @@ put_job_init(struct put_job *job, const struct store_thread *t, const struct sto
              uint32_t client_flags)
 {
     *job = (struct put_job){.put = put, .client_flags = client_flags};
+    job->marks = put->key_binary ? STORE_MARK_KEY_BINARY : 0;
     job->kind = (client_flags ? ITEM_FLAGS : 0u) | (t->store->config.cas_enabled ? ITEM_CAS : 0u);
 }
 
@@ -25,7 +24,7 @@ fill_item(struct item *it, const struct put_job *job, uint32_t now)
 {
     it->lengths = job->value_bytes << 12 | (uint32_t)job->put->key.text.len << 4 | job->kind;
     it->expiry = job->put->expiry;
-    it->access = now & ITEM_ACCESS_MASK;
+    it->access = access_make(now, job->marks);
     char *at = it->rest + (job->kind & ITEM_CAS ? 8 : 0);
     if (job->kind & ITEM_FLAGS) {
         memcpy(at, &job->client_flags, sizeof job->client_flags);
@@ -41,12 +40,23 @@ fill_item(struct item *it, const struct put_job *job, uint32_t now)
     memset(at, ' ', job->blanks);
 }
 
+/* The old entry was declared out of date after this value was read: it is stored, but as stale. */
+static bool
+is_overtaken(const struct store_put *put, uint64_t old_cas)
+{
+    return put->mode == STORE_CAS && put->invalidate && put->cas_expected < old_cas;
+}
+
 /* Does the command's condition hold for the old entry (NULL: there is none)? */
 static enum store_outcome
 check_condition(const struct store_thread *t, const struct put_job *job,
                 const struct index_hold *h, struct item *old)
 {
     const struct put_same *same = &job->same;
+    if (job->absent)
+        return old ? STORE_EXISTS : STORE_OK;
+    if (job->cas_is && old && item_cas(old) != *job->cas_is)
+        return STORE_EXISTS;
     if (same->location) {
         if (!old || location_of(t->store, old) != same->location)
             return STORE_EXISTS;
@@ -67,10 +77,40 @@ check_condition(const struct store_thread *t, const struct put_job *job,
     case STORE_CAS:
         if (!old)
             return STORE_MISS;
-        return item_cas(old) == job->put->cas_expected && job->put->cas_expected ? STORE_OK
-                                                                                 : STORE_EXISTS;
+        if (!job->put->cas_expected)
+            return STORE_EXISTS;
+        return item_cas(old) == job->put->cas_expected || is_overtaken(job->put, item_cas(old))
+                   ? STORE_OK
+                   : STORE_EXISTS;
     }
     return STORE_NOT_STORED;
+}
+
+/* Group held, condition met: what the new entry takes over from the old one. */
+static void
+inherit(struct store_thread *t, struct put_job *job, struct item *it, const struct item *old)
+{
+    uint32_t marks = job->marks, old_marks = item_marks(old);
+    bool overtaken = is_overtaken(job->put, item_cas(old));
+    marks |= old_marks & job->marks_kept;
+    if (UNLIKELY(overtaken))
+        marks |= STORE_MARK_STALE | (old_marks & STORE_MARK_TOKEN);
+    it->access = access_make(t->now, marks);
+    job->old_expiry = item_expiry(old);
+    if (job->keep_expiry || overtaken)
+        it->expiry = job->old_expiry;
+}
+
+/* The number of the new entry. */
+static uint64_t
+cas_of(struct store_thread *t, const struct put_job *job, const struct item *old)
+{
+    uint64_t old_cas = old ? item_cas(old) : 0;
+    if (!(job->kind & ITEM_CAS))
+        return 0;
+    if (UNLIKELY(job->put->has_cas_new))
+        return job->put->cas_new;
+    return job->keep_cas ? old_cas : link_cas_next(t, old_cas);
 }
 
 static bool
@@ -122,7 +162,8 @@ put_entry(struct store_thread *t, struct put_job *job, struct put_step *step,
 }
 
 static enum store_outcome
-put_locked(struct store_thread *t, struct put_job *job, struct put_step *step, uint64_t *out_cas)
+put_locked(struct store_thread *t, struct put_job *job, struct put_step *step,
+           struct store_result *out)
 {
     struct index *ix = &t->store->index;
     const struct store_key key = job->put->key;
@@ -134,13 +175,13 @@ put_locked(struct store_thread *t, struct put_job *job, struct put_step *step, u
     slot_word *slot = link_find_live(t, &h, key, &old, &gone, &slots_delta);
     enum store_outcome outcome = check_condition(t, job, &h, slot ? old : NULL);
     if (outcome == STORE_OK) {
-        uint64_t cas = ITEM_CAS & job->kind ? link_cas_next(t, slot ? item_cas(old) : 0) : 0;
-        if (job->same.location)
-            step->it->expiry = item_expiry(old);
+        uint64_t cas = cas_of(t, job, slot ? old : NULL);
+        if (slot)
+            inherit(t, job, step->it, old);
         item_set_cas(step->it, cas);
         put_entry(t, job, step, &h, slot, old, &slots_delta);
-        if (out_cas)
-            *out_cas = cas;
+        if (out)
+            *out = (struct store_result){cas, job->value_bytes};
         if (!step->full)
             count(t, COUNT_STORED);
     }
@@ -152,7 +193,7 @@ put_locked(struct store_thread *t, struct put_job *job, struct put_step *step, u
 }
 
 enum store_outcome
-put_run(struct store_thread *t, struct put_job *job, uint64_t *out_cas)
+put_run(struct store_thread *t, struct put_job *job, struct store_result *out)
 {
     const struct store_key key = job->put->key;
     job->value_bytes = (uint32_t)(job->parts[0].len + job->parts[1].len) + job->blanks;
@@ -165,7 +206,7 @@ put_run(struct store_thread *t, struct put_job *job, uint64_t *out_cas)
     do {
         if (!link_ready(t))
             return link_no_segment(t);
-        outcome = put_locked(t, job, &step, out_cas);
+        outcome = put_locked(t, job, &step, out);
         if (LIKELY(!step.full))
             return outcome;
         outcome = link_relieve(t, &step.crowd);
@@ -176,7 +217,7 @@ put_run(struct store_thread *t, struct put_job *job, uint64_t *out_cas)
 /* The value is all in segments lent to the upload: only its head is left to be stored. */
 static enum store_outcome
 put_upload(struct store_thread *t, const struct store_put *put, struct put_job *job,
-           uint64_t *out_cas)
+           struct store_result *out)
 {
     CHECK(large_complete(put->upload));
     if (UNLIKELY(large_broken(put->upload))) {
@@ -188,7 +229,9 @@ put_upload(struct store_thread *t, const struct store_put *put, struct put_job *
     job->parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};
     job->parts[1] = (struct slice){0};
     large_stamp(t->store, put->upload);
-    enum store_outcome outcome = put_run(t, job, out_cas);
+    enum store_outcome outcome = put_run(t, job, out);
+    if (outcome == STORE_OK && out)
+        out->value_bytes = pieces.value_bytes;
     if (outcome == STORE_OK)
         large_adopt(t, put->upload);
     else if (outcome != STORE_AGAIN)
@@ -197,39 +240,55 @@ put_upload(struct store_thread *t, const struct store_put *put, struct put_job *
 }
 
 enum store_outcome
-store_put(struct store_thread *t, const struct store_put *put, uint64_t *out_cas)
+store_put(struct store_thread *t, const struct store_put *put, struct store_result *out)
 {
     DCHECK(t->inside);
     if (put->mode == STORE_APPEND || put->mode == STORE_PREPEND)
-        return append_put(t, put, out_cas);
+        return append_put(t, put, out);
     struct put_job job;
     put_job_init(&job, t, put, put->client_flags);
     if (put->upload)
-        return put_upload(t, put, &job, out_cas);
+        return put_upload(t, put, &job, out);
     if (put->value.len > t->store->inline_bytes_max)
         return STORE_TOO_LARGE;        /* the caller's mistake: such values come by upload */
     job.parts[0] = put->value;
-    return put_run(t, &job, out_cas);
+    return put_run(t, &job, out);
 }
 
 /* ---- delete -------------------------------------------------------------------------------- */
 
-enum store_outcome
-store_delete(struct store_thread *t, struct store_key key)
+static enum store_outcome
+delete_if(struct store_thread *t, struct store_key key, const uint64_t *cas_expected)
 {
     struct index *ix = &t->store->index;
     struct item *it;
     enum store_gone gone;
     int slots_delta = 0;
+    enum store_outcome outcome = STORE_MISS;
     struct index_hold h = index_lock(ix, key.hash);
     slot_word *slot = link_find_live(t, &h, key, &it, &gone, &slots_delta);
-    if (slot) {
+    if (slot && cas_expected && item_cas(it) != *cas_expected) {
+        outcome = STORE_EXISTS;
+    } else if (slot) {
         link_remove(t, &h, slot, it, CAUSE_DELETED);
         slots_delta--;
+        outcome = STORE_OK;
     }
     index_unlock(ix, &h, slots_delta != 0);
     link_settle(t, slots_delta);
-    return slot ? STORE_OK : STORE_MISS;
+    return outcome;
+}
+
+enum store_outcome
+store_delete(struct store_thread *t, struct store_key key)
+{
+    return delete_if(t, key, NULL);
+}
+
+enum store_outcome
+store_delete_cas(struct store_thread *t, struct store_key key, uint64_t cas_expected)
+{
+    return delete_if(t, key, &cas_expected);
 }
 
 void
@@ -247,78 +306,4 @@ store_drop_broken(struct store_thread *t, struct store_key key, uint64_t serial)
     }
     index_unlock(ix, &h, slots_delta != 0);
     link_settle(t, slots_delta);
-}
-
-/* ---- incr, decr ---------------------------------------------------------------------------- */
-
-static uint64_t
-arith_result(uint64_t number, bool decrement, uint64_t delta)
-{
-    if (!decrement)
-        return number + delta;         /* wraps modulo 2^64, as memcached does */
-    return delta > number ? 0 : number - delta;
-}
-
-/*
- * A number that does not fit where the old one lies, or lies in an entry that readers use in
- * place: a new entry takes its place, of the old length where the text is not longer.
- */
-static enum store_outcome
-arith_replace(struct store_thread *t, struct store_key key, struct slice text, uint32_t old_bytes,
-              uint32_t flags, struct put_same same)
-{
-    struct store_put put = {.mode = STORE_REPLACE, .key = key};
-    struct put_job job;
-    put_job_init(&job, t, &put, flags);
-    job.parts[0] = text;
-    job.blanks = text.len < old_bytes ? old_bytes - (uint32_t)text.len : 0;
-    job.same = same;
-    enum store_outcome outcome = put_run(t, &job, NULL);
-    return outcome == STORE_EXISTS ? STORE_AGAIN : outcome;
-}
-
-enum store_outcome
-store_arith(struct store_thread *t, struct store_key key, bool decrement, uint64_t delta,
-            uint64_t *out_number)
-{
-    struct index *ix = &t->store->index;
-    struct item *it;
-    enum store_gone gone;
-    int slots_delta = 0;
-    struct index_hold h = index_lock(ix, key.hash);
-    slot_word *slot = link_find_live(t, &h, key, &it, &gone, &slots_delta);
-    if (!slot) {
-        index_unlock(ix, &h, slots_delta != 0);
-        link_settle(t, slots_delta);
-        return STORE_MISS;
-    }
-    struct item *seen = view_snapshot(t, it);
-    uint64_t number;
-    uint32_t bytes = item_value_bytes(seen);
-    if (item_kind(seen) & ITEM_PIECES ||
-        !num_scan_u64((struct slice){item_value(seen), bytes}, &number)) {
-        index_unlock(ix, &h, false);
-        return STORE_NON_NUMERIC;
-    }
-    number = arith_result(number, decrement, delta);
-    char text[NUM_U64_CHARS_MAX];
-    size_t text_len = num_put_u64(text, number);
-    if (text_len <= bytes && seen != it) {
-        memcpy(item_value(seen), text, text_len);
-        memset(item_value(seen) + text_len, ' ', bytes - text_len);
-        item_set_cas(seen, link_cas_next(t, item_cas(seen)));
-        words_write(it, seen, item_bytes(seen));
-        slot_hit(slot, atomic_load_explicit(slot, memory_order_relaxed));
-        index_unlock(ix, &h, true);
-        *out_number = number;
-        return STORE_OK;
-    }
-    struct put_same same = {location_of(t->store, it), h.control};
-    uint32_t flags = item_client_flags(it);
-    index_unlock(ix, &h, false);
-    enum store_outcome outcome =
-        arith_replace(t, key, (struct slice){text, text_len}, bytes, flags, same);
-    if (outcome == STORE_OK)
-        *out_number = number;
-    return outcome;
 }

@@ -56,7 +56,7 @@ struct store_config {
 enum store_outcome {
     STORE_OK,
     STORE_MISS,           /* no such entry (get, delete, touch, incr, cas) */
-    STORE_EXISTS,         /* cas: the entry has changed since */
+    STORE_EXISTS,         /* the entry does not have the CAS number that was expected */
     STORE_NOT_STORED,     /* add, replace, append, prepend: the condition does not hold */
     STORE_TOO_LARGE,
     STORE_NO_MEMORY,      /* only where evict is off, or nothing can be evicted */
@@ -94,6 +94,14 @@ struct store_key {
     uint64_t hash;
 };
 
+/* Beside the value of an entry.  They survive cleaning; an entry that is replaced begins without. */
+enum {
+    STORE_MARK_FETCHED = 1,            /* looked at since it was stored */
+    STORE_MARK_STALE = 2,              /* declared out of date, see store_invalidate */
+    STORE_MARK_TOKEN = 4,              /* somebody has been told to renew it */
+    STORE_MARK_KEY_BINARY = 8          /* its key came in base64; kept by append and incr */
+};
+
 /*
  * What a lookup found.  value points to the whole value, or is NULL where it is kept in pieces:
  * then store_spans() gives its parts.  Valid until store_leave(), but for values of up to
@@ -107,13 +115,38 @@ struct store_view {
     uint32_t client_flags;
     uint32_t expiry;                   /* on the store's clock; STORE_EXPIRY_NEVER */
     uint32_t last_access;              /* before this one */
-    bool fetched;                      /* before this one */
-    enum store_gone gone;              /* STORE_MISS only */
+    uint8_t marks;                     /* before this one */
+    enum store_gone gone;              /* MISS only */
+    bool won, vivified;                /* with options only */
 };
 
-/* OK or MISS.  new_expiry: NULL, or what the entry expires at from now on (touch, gat). */
+/*
+ * A get that may change what it finds.  Each is one change under the lock, or none at all: where
+ * nothing is due it costs what a plain get does.
+ *
+ * Of those who find an entry stale, or due for renewal (recache), one wins: it is told so and the
+ * entry bears the token from then on, until it is replaced or declared stale again.  Who vivifies
+ * wins too.  The token goes with the entry: when that is evicted, the next miss may win again.
+ */
+struct store_get_options {
+    bool lease;                        /* win the token of a stale entry, where it has none */
+    bool no_bump;                      /* leave no trace: last access, fetched, frequency */
+    bool has_expiry;                   /* the entry expires at `expiry` from now on */
+    bool expiry_first;                 /* ... and recache goes by that, not by what was before */
+    bool recache;                      /* win the token, where it expires before recache_below */
+    bool vivify;                       /* a miss makes an empty entry that bears the token */
+    bool has_cas_new;                  /* vivify: the number of that entry */
+    uint32_t expiry, recache_below, vivify_expiry;
+    uint64_t cas_new;
+};
+
+/*
+ * OK or MISS; with vivify AGAIN too, and NO_MEMORY, which is a miss.  options: NULL for a plain get.
+ * The view shows the entry as it was before; an entry made by vivify as new, expiring never.
+ */
 enum store_outcome store_get(struct store_thread *t, struct store_key key,
-                             const uint32_t *new_expiry, struct store_view *out_view);
+                             const struct store_get_options *options,
+                             struct store_view *out_view);
 
 /*
  * The parts of a value in pieces, from byte `at` on: at most span_max of them and about
@@ -138,27 +171,74 @@ struct store_put {
     struct store_upload *upload;       /* complete; consumed when the outcome is not AGAIN */
     uint32_t client_flags;
     uint32_t expiry;
-    uint64_t cas_expected;             /* STORE_CAS */
+    uint64_t cas_expected;             /* STORE_CAS, or where compare; 0 is no entry's number */
     uint64_t joined_bytes_max;         /* append, prepend: longest result; 0: value_bytes_max */
+    uint64_t cas_new;                  /* where has_cas_new: the number to store, whichever */
+    bool has_cas_new;
+    bool compare;                      /* append, prepend: EXISTS unless it has cas_expected */
+    bool invalidate;                   /* STORE_CAS: an older number stores too, but as stale; expiry
+                                        * and token stay those of the old entry */
+    bool vivify;                       /* append, prepend: a miss stores, with expiry and flags */
+    bool key_binary;                   /* STORE_MARK_KEY_BINARY */
+};
+
+struct store_result {
+    uint64_t cas;                      /* the new number; 0 where CAS is off */
+    uint64_t value_bytes;              /* of the whole new value */
 };
 
 /*
- * OK, NOT_STORED, EXISTS, MISS (cas), TOO_LARGE, NO_MEMORY, AGAIN.  out_cas (may be NULL): the new
- * number.  TOO_LARGE and NO_MEMORY leave an old entry alone; see store_delete.
+ * OK, NOT_STORED, EXISTS, MISS (cas), TOO_LARGE, NO_MEMORY, AGAIN.  out (may be NULL) is set where
+ * OK.  TOO_LARGE and NO_MEMORY leave an old entry alone; see store_delete.
  */
 enum store_outcome store_put(struct store_thread *t, const struct store_put *put,
-                             uint64_t *out_cas);
+                             struct store_result *out);
 
 /* OK or MISS. */
 enum store_outcome store_delete(struct store_thread *t, struct store_key key);
+/* EXISTS: its number is another; 0 is a number like any other. */
+enum store_outcome store_delete_cas(struct store_thread *t, struct store_key key,
+                                    uint64_t cas_expected);
+
+struct store_invalidate {
+    struct store_key key;
+    bool stale;                        /* mark it stale, without a token: the next reader wins */
+    bool empty;                        /* take its value away; flags and expiry are set anew */
+    bool compare;                      /* EXISTS unless it has cas_expected, 0 like any other */
+    bool has_expiry;                   /* `expiry` instead of what it has; empty: instead of never */
+    bool has_cas_new;                  /* else: stale gives a new number, empty alone keeps it */
+    uint32_t expiry, client_flags;
+    uint64_t cas_expected, cas_new;
+};
+
+/* The entry stays, but is not what it was.  OK, MISS, EXISTS; with `empty` NO_MEMORY and AGAIN. */
+enum store_outcome store_invalidate(struct store_thread *t, const struct store_invalidate *how);
 
 /*
  * Adds to, or takes from, a value that is a decimal number: memcached's rules (wraps at 2^64,
- * stops at 0, keeps the length and pads with blanks where the text gets shorter).
- * OK, MISS, NON_NUMERIC, NO_MEMORY, AGAIN.
+ * stops at 0, keeps the length and pads with blanks where the text gets shorter).  Stale and token
+ * stay where the number fits in place of the old one.
  */
-enum store_outcome store_arith(struct store_thread *t, struct store_key key, bool decrement,
-                               uint64_t delta, uint64_t *out_number);
+struct store_arith {
+    struct store_key key;
+    bool decrement;
+    bool compare;                      /* EXISTS unless it has cas_expected, 0 like any other */
+    bool has_cas_new;
+    bool has_expiry;                   /* it expires at `expiry` from now on */
+    bool vivify;                       /* a miss stores `initial`, as it is */
+    uint32_t expiry, vivify_expiry;
+    uint64_t delta, initial, cas_expected, cas_new;
+};
+
+struct store_number {
+    uint64_t number, cas;
+    uint32_t expiry;                   /* before this; of a vivified one never */
+    bool vivified;
+};
+
+/* OK, MISS, EXISTS, NON_NUMERIC, NO_MEMORY, AGAIN.  out_number (not NULL) is set where OK. */
+enum store_outcome store_arith(struct store_thread *t, const struct store_arith *how,
+                               struct store_number *out_number);
 
 /*
  * Everything stored before `at` (on the store's clock) ceases to exist at that moment; at <= now:

@@ -9,6 +9,15 @@
 
 #include "inner.h"
 
+/* `seen` is the access word of the version that was read; of another one nothing is marked. */
+static inline void
+mark_access(struct store_thread *t, struct item *it, uint32_t seen)
+{
+    uint32_t access = access_make(t->now, seen >> 24 | STORE_MARK_FETCHED);
+    if (access != seen)
+        word_replace(&it->access, seen, access);
+}
+
 /* A small item copied to the thread's scratch, a longer one itself. */
 static inline struct item *
 view_snapshot(struct store_thread *t, struct item *it)
@@ -30,7 +39,7 @@ view_fill(struct store_view *v, struct item *seen)
     v->expiry = item_expiry(seen);
     v->cas = item_cas(seen);
     v->last_access = access & ITEM_ACCESS_MASK;
-    v->fetched = access >> 24 & MARK_FETCHED;
+    v->marks = (uint8_t)(access >> 24);
     v->serial = 0;
     v->value = item_value(seen);
     v->value_bytes = item_value_bytes(seen);

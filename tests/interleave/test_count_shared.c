@@ -278,8 +278,8 @@ static void
 run_touch(unsigned i)
 {
     struct store_view v;
-    uint32_t expiry = 100000 + i;
-    CHECK(store_get(self, present[i], &expiry, &v) == STORE_OK);
+    struct store_get_options touch = {.has_expiry = true, .expiry = 100000 + i};
+    CHECK(store_get(self, present[i], &touch, &v) == STORE_OK);
 }
 
 static void
@@ -327,8 +327,9 @@ run_delete(unsigned i)
 static void
 run_incr(unsigned i)
 {
-    uint64_t number;
-    CHECK(store_arith(self, present[i], false, 7, &number) == STORE_OK);
+    struct store_arith how = {.key = present[i], .delta = 7};
+    struct store_number number;
+    CHECK(store_arith(self, &how, &number) == STORE_OK);
 }
 
 static void

@@ -17,9 +17,12 @@
 static void
 increase(unsigned thread)
 {
+    struct store_arith how = {.key = the_key, .delta = 1111};
+    struct store_number number = {0};
     store_enter(scene.t[thread]);
-    found.put[thread] = store_arith(scene.t[thread], the_key, false, 1111, &found.number[thread]);
+    found.put[thread] = store_arith(scene.t[thread], &how, &number);
     store_leave(scene.t[thread]);
+    found.number[thread] = number.number;
 }
 
 static void

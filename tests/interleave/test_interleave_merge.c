@@ -331,9 +331,12 @@ prepare_number(void)
 static void
 increase(unsigned thread)
 {
+    struct store_arith how = {.key = moves, .delta = 1111};
+    struct store_number number = {0};
     store_enter(scene.t[thread]);
-    seen.put[thread] = store_arith(scene.t[thread], moves, false, 1111, &seen.number[thread]);
+    seen.put[thread] = store_arith(scene.t[thread], &how, &number);
     store_leave(scene.t[thread]);
+    seen.number[thread] = number.number;
 }
 
 static void

@@ -175,7 +175,8 @@ do_get(struct worker *w, struct store_key k, unsigned key, bool touch)
     struct store_view v;
     e->expiry = touch ? random_expiry(w) : 0;
     e->began = tick(w);
-    e->outcome = (uint8_t)store_get(w->t, k, touch ? &e->expiry : NULL, &v);
+    struct store_get_options options = {.has_expiry = true, .expiry = e->expiry};
+    e->outcome = (uint8_t)store_get(w->t, k, touch ? &options : NULL, &v);
     e->ended = tick(w);
     e->now = store_now(w->t);
     if (e->outcome != STORE_OK) {

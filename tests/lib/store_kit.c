@@ -116,10 +116,13 @@ kit_put(const struct store *s, struct store_thread *t, struct store_put *put, ui
         if (outcome != STORE_OK)
             return outcome;
     }
-    for (unsigned tries = 0; (outcome = store_put(t, put, out_cas)) == STORE_AGAIN;) {
+    struct store_result result = {0};
+    for (unsigned tries = 0; (outcome = store_put(t, put, &result)) == STORE_AGAIN;) {
         CHECK(++tries < TRIES_MAX);
         wait_once(t, wait);
     }
+    if (outcome == STORE_OK && out_cas)
+        *out_cas = result.cas;
     return outcome;
 }
 
@@ -128,11 +131,14 @@ kit_arith(struct store_thread *t, struct store_key key, bool decrement, uint64_t
           uint64_t *out_number, const struct kit_wait *wait)
 {
     enum store_outcome outcome;
-    for (unsigned tries = 0;
-         (outcome = store_arith(t, key, decrement, delta, out_number)) == STORE_AGAIN;) {
+    struct store_arith how = {.key = key, .decrement = decrement, .delta = delta};
+    struct store_number number;
+    for (unsigned tries = 0; (outcome = store_arith(t, &how, &number)) == STORE_AGAIN;) {
         CHECK(++tries < TRIES_MAX);
         wait_once(t, wait);
     }
+    if (outcome == STORE_OK)
+        *out_number = number.number;
     return outcome;
 }
 

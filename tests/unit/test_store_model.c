@@ -28,9 +28,9 @@ static void
 step(struct model *m)
 {
     uint64_t r = kit_random(&m->random);
-    unsigned number = (unsigned)(r >> 32) % KEYS;
+    unsigned number = (unsigned)(r >> 32) % ((r >> 24 & 3) ? KEYS_OFTEN : KEYS);
     settle_time(m);
-    switch (r % 16) {
+    switch (r % 20) {
     case 0: case 1: case 2: step_put(m, number, STORE_SET); break;
     case 3: step_put(m, number, STORE_ADD); break;
     case 4: step_put(m, number, STORE_REPLACE); break;
@@ -42,9 +42,11 @@ step(struct model *m)
     case 10: step_number(m, number); break;
     case 11: step_get(m, number, true); break;
     case 12:
-        if ((r >> 8 & 15) == 0)
+        if ((r >> 8 & 31) == 0)
             step_flush(m);
         break;
+    case 13: case 14: step_lease(m, number); break;
+    case 15: step_invalidate(m, number); break;
     default: step_get(m, number, false);
     }
 }
