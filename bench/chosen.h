@@ -103,7 +103,7 @@ chosen_key_of(const struct worker *w, struct collide_key *key, enum chosen_famil
     *key = collide_key_make(hash, number, seed);
     if (store_hash(w->store, text) != hash)
         die("the hash is not the one that collide.h knows: no keys can be chosen");
-    return (struct store_key){text, hash};
+    return (struct store_key){.text = text, .hash = hash};
 }
 
 static inline void

@@ -105,9 +105,9 @@ worker_set(struct worker *w, struct store_key key, struct slice value)
 {
     struct store_put put = {.mode = STORE_SET, .key = key, .value = value};
     enum store_outcome outcome;
-    uint64_t cas;
+    struct store_result stored;
 
-    for (unsigned i = 0; (outcome = store_put(w->thread, &put, &cas)) == STORE_AGAIN; i++) {
+    for (unsigned i = 0; (outcome = store_put(w->thread, &put, &stored)) == STORE_AGAIN; i++) {
         if (i == AGAIN_MAX)
             die("the store makes no room: AGAIN %u times in a row", i);
         w->stores += STORES_AT_AGAIN;

@@ -17,7 +17,7 @@ key_of(const struct worker *w, struct item_key *key, uint32_t number)
     struct slice text = {key->text, ITEM_KEY_BYTES};
 
     item_key_make(key, number);
-    return (struct store_key){text, store_hash(w->store, text)};
+    return (struct store_key){.text = text, .hash = store_hash(w->store, text)};
 }
 
 static inline uint32_t
@@ -104,6 +104,7 @@ get_batches(struct worker *w, uint32_t items, uint64_t n, bool check)
         for (unsigned i = 0; i < BATCH; i++) {
             numbers[i] = random_below(w, items);
             keys[i] = key_of(w, &text[i], numbers[i]);
+            keys[i].ahead = i + 1;
             hashes[i] = keys[i].hash;
         }
         store_prefetch(w->thread, hashes, BATCH);

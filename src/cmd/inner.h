@@ -50,10 +50,12 @@ key_of(struct cmd_thread *t, const struct request *req, struct slice text, size_
 {
     struct store_key key = {.text = text};
     if (req->batch == t->batch && t->batch && req->batch_at + n < CMD_BATCH_KEYS_MAX &&
-        n < (req->key_count ? req->key_count : 1))
+        n < (req->key_count ? req->key_count : 1)) {
         key.hash = t->hashes[req->batch_at + n];
-    else
+        key.ahead = (unsigned)(req->batch_at + n + 1);
+    } else {
         key.hash = store_hash(t->cmd->config.store, text);
+    }
     return key;
 }
 

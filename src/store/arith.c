@@ -36,7 +36,10 @@ write_in_place(struct store_thread *t, const struct store_arith *how, struct ite
     memset(item_value(seen) + r->text_bytes, ' ', r->old_bytes - r->text_bytes);
     item_set_cas(seen, how->has_cas_new ? how->cas_new : link_cas_next(t, item_cas(seen)));
     if (how->has_expiry)
-        seen->expiry = how->expiry;
+        item_set_expiry(seen, how->expiry);
+    uint32_t access = item_access(seen);
+    seen->access = (access & ~(ITEM_FREQUENCY_MAX << ITEM_ACCESS_BITS)) |
+                   frequency_next(access_frequency(access)) << ITEM_ACCESS_BITS;
     out->cas = item_cas(seen);
     words_write(it, seen, item_bytes(seen));
 }
@@ -75,7 +78,6 @@ try_in_place(struct store_thread *t, const struct store_arith *how, struct repla
         r->same = (struct put_same){location_of(t->store, it), h.control};
         if (r->text_bytes <= r->old_bytes && seen != it) {
             write_in_place(t, how, it, seen, r, out);
-            slot_hit(slot, atomic_load_explicit(slot, memory_order_relaxed));
             result = PLACE_DONE;
         }
     }
@@ -136,6 +138,7 @@ enum store_outcome
 store_arith(struct store_thread *t, const struct store_arith *how, struct store_number *out_number)
 {
     DCHECK(t->inside);
+    ahead_go(t, how->key);
     struct store_number number;
     enum store_outcome outcome = STORE_EXISTS;
     /* EXISTS from these two: what was seen has changed meanwhile. */

@@ -10,6 +10,7 @@
 #include "index.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <string.h>
 
@@ -240,8 +241,11 @@ index_place(struct index *ix, struct index_hold *h, uint64_t hash, struct index_
     return &ix->lines.at[line].slots[0];
 }
 
+/* So few, because each is a read of memory under the lock. */
+#define CROWD_LOOKS 8u
+
 slot_word *
-index_crowded(struct index *ix, struct index_hold *h, uint64_t hash)
+index_crowded(struct index *ix, struct index_hold *h, uint64_t hash, struct index_reader reader)
 {
     slot_word *all[INDEX_SLOTS + INDEX_LINES_MAX * INDEX_LINE_SLOTS];
     unsigned n = 0, bucket = hash_bucket(hash);
@@ -253,10 +257,14 @@ index_crowded(struct index *ix, struct index_hold *h, uint64_t hash)
                 all[n++] = &ix->lines.at[l].slots[i];
     /* among equals another one each time, lest the newest always push out the newest */
     unsigned start = (unsigned)((h->control & CONTROL_VERSION_MASK) >> 1) % n, best = start;
-    for (unsigned i = 1; i < n; i++) {
+    unsigned lowest = UINT_MAX;
+    for (unsigned i = 0; i < CROWD_LOOKS && lowest > 0; i++) {
         unsigned k = (start + i) % n;
-        if (slot_frequency(load(all[k])) < slot_frequency(load(all[best])))
+        unsigned frequency = reader.frequency_of(reader.ctx, slot_location(load(all[k])));
+        if (frequency < lowest) {
+            lowest = frequency;
             best = k;
+        }
     }
     if (best >= INDEX_SLOTS)
         set_spilled(h, bucket);
@@ -341,7 +349,7 @@ verify_slot(struct index *ix, uint64_t group, slot_word *w, unsigned bucket,
         return wrong;
     if (index_group_of(ix, hash) != group)
         return "I1: a slot lies in a group that its hash does not choose";
-    if (((slot ^ slot_make(0, hash, 0, 0)) & SLOT_TAG_MASK) != 0)
+    if (((slot ^ slot_make(0, hash, 0)) & SLOT_TAG_MASK) != 0)
         return "I1: a tag is not that of its item's hash";
     if (bucket < INDEX_BUCKETS && hash_bucket(hash) != bucket)
         return "I1: a slot lies in the wrong bucket";

@@ -4,7 +4,7 @@
  *   group g    [ bucket 0: 8 slots ][ bucket 1 ][ bucket 2 ][ bucket 3 ]       256 bytes
  *   control g  [ lock 1 | version 24 | spilled 4 | depth 5 | first line 30 ]   8 bytes, a side array
  *   line       [ 7 slots ][ next line ]                                        64 bytes, by need
- *   slot       [ location 38, in units of 4 bytes | tag 20 | frequency 2 | kind 4 ]     0 = empty
+ *   slot       [ location 38, in units of 4 bytes | tag 20 | unused 2 | kind 4 ]        0 = empty
  *
  * Which bits of the hash are what: the low ones choose the group, 14 to 33 are the tag, whose two
  * highest choose the bucket.  A group of depth d holds the hashes that end in the d low bits of its
@@ -30,7 +30,6 @@
  * split or merged since its number was computed is known by its depth; a line that has gone to
  * another group in the meantime still holds slots, and the version tells.  The number of groups is
  * published (release) after the new group is whole, and before a merged one says that it is gone.
- * Readers change one thing, the frequency, by one compare-exchange of the whole slot without retry.
  * A split or merge holds two groups, the lower number first.
  */
 #ifndef STORE_INDEX_H
@@ -63,8 +62,6 @@
 #define SLOT_TAG_SHIFT 38
 #define SLOT_TAG_MASK (0xfffffull << SLOT_TAG_SHIFT)
 #define SLOT_BUCKET_SHIFT 56
-#define SLOT_FREQUENCY_SHIFT 58
-#define SLOT_FREQUENCY_MAX 3u
 #define SLOT_KIND_SHIFT 60
 #define HASH_TAG_SHIFT 14
 #define HASH_TAG_BITS 20
@@ -114,9 +111,10 @@ struct index_hold {
     uint64_t control;                  /* as it was, unlocked */
 };
 
-/* Reads the keys of items, where the tag does not have the bit that is needed. */
-struct index_hasher {
+/* Reads items: their keys, where the tag does not have the bit that is needed, and their frequency. */
+struct index_reader {
     uint64_t (*hash_of)(void *ctx, uint64_t location);
+    unsigned (*frequency_of)(void *ctx, uint64_t location);
     void *ctx;
 };
 
@@ -127,10 +125,10 @@ size_t index_memory_bytes(const struct index *ix);
 /* ---- words ------------------------------------------------------------------------------- */
 
 static inline uint64_t
-slot_make(uint64_t location, uint64_t hash, uint32_t kind, unsigned frequency)
+slot_make(uint64_t location, uint64_t hash, uint32_t kind)
 {
     return location | (hash >> HASH_TAG_SHIFT & ((1u << HASH_TAG_BITS) - 1)) << SLOT_TAG_SHIFT |
-           (uint64_t)frequency << SLOT_FREQUENCY_SHIFT | (uint64_t)kind << SLOT_KIND_SHIFT;
+           (uint64_t)kind << SLOT_KIND_SHIFT;
 }
 
 static inline uint64_t
@@ -143,21 +141,6 @@ static inline unsigned
 slot_bucket(uint64_t slot)
 {
     return slot >> SLOT_BUCKET_SHIFT & (INDEX_BUCKETS - 1);
-}
-
-static inline unsigned
-slot_frequency(uint64_t slot)
-{
-    return slot >> SLOT_FREQUENCY_SHIFT & SLOT_FREQUENCY_MAX;
-}
-
-/* A hit.  Where the slot is not what it was, somebody changes it: then this hit is not counted. */
-static inline void
-slot_hit(slot_word *at, uint64_t slot)
-{
-    if (slot_frequency(slot) < SLOT_FREQUENCY_MAX)
-        atomic_compare_exchange_strong_explicit(at, &slot, slot + (1ull << SLOT_FREQUENCY_SHIFT),
-                                                memory_order_relaxed, memory_order_relaxed);
 }
 
 static inline unsigned
@@ -186,13 +169,19 @@ control_spilled(uint64_t control, unsigned bucket)
     return control >> (CONTROL_SPILLED_SHIFT + bucket) & 1;
 }
 
+/* Of n groups. */
 static inline uint64_t
-index_group_of(const struct index *ix, uint64_t hash)
+index_group_among(uint64_t n, uint64_t hash)
 {
-    uint64_t n = atomic_load_explicit(&ix->group_count, memory_order_acquire);
     unsigned level = 63u - (unsigned)__builtin_clzll(n);
     uint64_t g = hash & ((2ull << level) - 1);
     return g < n ? g : g & ((1ull << level) - 1);
+}
+
+static inline uint64_t
+index_group_of(const struct index *ix, uint64_t hash)
+{
+    return index_group_among(atomic_load_explicit(&ix->group_count, memory_order_acquire), hash);
 }
 
 static inline bool
@@ -269,7 +258,7 @@ index_walk(const struct index *ix, const struct index_hold *h, uint64_t hash)
 {
     unsigned bucket = hash_bucket(hash);
     slot_word *slots = ix->groups[h->number].slots[bucket];
-    uint64_t tag = slot_make(0, hash, 0, 0);
+    uint64_t tag = slot_make(0, hash, 0);
     return (struct index_cursor){
         .slots = slots, .tag = tag, .matches = index_matches(slots, tag),
         .line = control_spilled(h->control, bucket) ? control_line(h->control) : 0};
@@ -300,9 +289,8 @@ index_next(const struct index *ix, struct index_cursor *c, uint64_t *out_slot)
 
 /* Fetches the bucket and the control word. */
 static inline void
-index_prefetch(const struct index *ix, uint64_t hash)
+index_prefetch(const struct index *ix, uint64_t g, uint64_t hash)
 {
-    uint64_t g = index_group_of(ix, hash);
     prefetch(&ix->groups[g].slots[hash_bucket(hash)]);
     prefetch(&ix->controls[g]);
 }
@@ -334,8 +322,12 @@ slot_word *index_find(const struct index *ix, const struct index_hold *h, uint64
  * is full to its limit, see index_crowded(). */
 slot_word *index_place(struct index *ix, struct index_hold *h, uint64_t hash,
                        struct index_local *local);
-/* Of the slots that this hash could use, one with the lowest frequency: to be overwritten. */
-slot_word *index_crowded(struct index *ix, struct index_hold *h, uint64_t hash);
+/*
+ * Of the slots that this hash could use, one to be overwritten: out of a few, other ones each time,
+ * that with the lowest frequency.
+ */
+slot_word *index_crowded(struct index *ix, struct index_hold *h, uint64_t hash,
+                         struct index_reader reader);
 /* Empties a slot.  Others may move to keep lines few and full. */
 void index_remove(struct index *ix, struct index_hold *h, slot_word *slot,
                   struct index_local *local);
@@ -348,13 +340,13 @@ void index_local_drain(struct index *ix, struct index_local *local);
 
 /* Slots were filled (+) or emptied (-).  Outside locks.  Grows the index by a few groups if due. */
 void index_counted(struct index *ix, struct index_local *local, int delta,
-                   struct index_hasher hasher);
+                   struct index_reader reader);
 
 enum index_relief { INDEX_GREW, INDEX_FITS, INDEX_BUSY, INDEX_NO_ROOM };
 /* A group was full.  FITS: the index is as large as it should be, the keys are to blame; BUSY: another
  * thread is at it; NO_ROOM: at the limit, a segment has been asked for.  Outside locks. */
 enum index_relief index_relieve(struct index *ix, struct index_local *local,
-                                struct index_hasher hasher);
+                                struct index_reader reader);
 
 /* Is the index larger than what it holds needs? */
 bool index_shrink_due(const struct index *ix);

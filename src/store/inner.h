@@ -22,6 +22,7 @@
 #include "base/poison.h"
 #include "obs/counter.h"
 
+#include "ahead.h"
 #include "budget.h"
 #include "epoch.h"
 #include "index.h"
@@ -54,6 +55,7 @@ struct store_thread {
     struct index_local local;
     struct segment_demand demand;      /* for store_populate */
     uint32_t seen_bytes;               /* running mean of the small items it looked at, times 16 */
+    struct ahead ahead;
     struct doomed *doomed;             /* values in pieces unlinked in this call */
     struct doomed doomed_spare;        /* for one of them, where there was no memory */
     counter counters[COUNT_STORE_COUNTERS];
@@ -145,6 +147,30 @@ item_state(const struct store_thread *t, const struct item *it, uint64_t locatio
     return item_expired(it, t->now) ? ITEM_EXPIRED : ITEM_LIVE;
 }
 
+/* ---- keys that were announced, ahead.c --------------------------------------------------- */
+
+/* Goes on to the next chunk of keys. */
+void ahead_move(struct store_thread *t);
+
+/* It is the turn of this key; every operation says so.  True: ahead_known() tells of it. */
+static inline bool
+ahead_go(struct store_thread *t, struct store_key key)
+{
+    struct ahead *a = &t->ahead;
+    unsigned i = key.ahead - 1;
+    if (i >= a->count || a->hashes[i] != key.hash)
+        return false;
+    while (i >= a->walked)
+        ahead_move(t);
+    return a->walked - i <= AHEAD_CHUNK;
+}
+
+static inline const struct ahead_look *
+ahead_known(const struct store_thread *t, struct store_key key)
+{
+    return &t->ahead.looks[(key.ahead - 1) % AHEAD_RING];
+}
+
 /* ---- shared steps, link.c ---------------------------------------------------------------- */
 
 static inline bool
@@ -181,8 +207,7 @@ enum store_outcome link_relieve(struct store_thread *t, bool *crowd);
 
 /* Group held: makes `it`, complete in an active, lent or copier's segment, findable in this slot.
  * An old entry there must have been counted as gone. */
-void link_item(struct store_thread *t, uint64_t hash, struct item *it, slot_word *slot,
-               unsigned frequency);
+void link_item(struct store_thread *t, uint64_t hash, struct item *it, slot_word *slot);
 
 /* Group held: the item is counted as gone; its slot is about to be overwritten. */
 void link_gone(struct store_thread *t, struct item *it, enum cause cause);
@@ -200,7 +225,7 @@ uint64_t link_cas_next(struct store_thread *t, uint64_t old);
 slot_word *link_find_live(struct store_thread *t, struct index_hold *h, struct store_key key,
                           struct item **out_item, enum store_gone *out_gone, int *slots_delta);
 
-struct index_hasher link_hasher(struct store *s);
+struct index_reader link_reader(struct store *s);
 
 /* Not evicting, and nothing to clean was found a moment ago. */
 static inline bool
@@ -224,14 +249,6 @@ live_share(const struct item *it)
 {
     uint64_t entries = item_kind(it) & ITEM_PIECE ? 0 : 1;
     return entries << 32 | item_bytes(it);
-}
-
-/* The frequency of a new value in place of an old one: storing counts as a hit. */
-static inline unsigned
-frequency_after(uint64_t old_slot)
-{
-    unsigned f = slot_frequency(old_slot);
-    return f < SLOT_FREQUENCY_MAX ? f + 1 : f;
 }
 
 static inline void

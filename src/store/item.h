@@ -2,8 +2,8 @@
  * item.h -- how an entry lies in a segment.
  *
  *   byte  0  value length 20 | key length 8 | kind 4        key length 0: a piece of a large value
- *         4  expiry, seconds on the store's clock, 0 = never
- *         8  last access, seconds, 24 | marks 8 (STORE_MARK_FETCHED ...)
+ *         4  expiry, seconds on the store's clock, 29, 0 = never | stale, token, key binary
+ *         8  last access, seconds, 24 | frequency 2 | fetched 1
  *        12  [CAS, 8]            where ITEM_CAS
  *            [client flags, 4]   where ITEM_FLAGS
  *            key, value          no terminators
@@ -12,11 +12,12 @@
  * The value of an entry in pieces (ITEM_PIECES) is a struct item_pieces; a piece's value begins
  * with a struct item_piece_id in place of a key.
  *
- * Key, kind, client flags and length in words never change while an item lies in a segment.
- * Expiry, marks and CAS change under the group's lock; last access and the mark "fetched" by one
- * compare-exchange of their word, by anybody, which fails where another mark has changed.  Where the whole item is at most
- * STORE_SMALL_BYTES_MAX long, the value changes under the lock too, and its length within the same
- * number of words; longer values never change and are read where they lie.
+ * Key, kind, client flags and length in words never change while an item lies in a segment.  The
+ * expiry, the marks beside it and the CAS change under the group's lock.  The word of the last access
+ * is stored by anybody who finds the item, plainly: of two at once one is lost, and a value that
+ * takes this one's place in that moment may be taken for one that was looked at.  Where the whole
+ * item is at most STORE_SMALL_BYTES_MAX long, the value changes under the lock too, and its length
+ * within the same number of words; longer values never change and are read where they lie.
  *
  * So what may change is read by word_read() and words_read(), here and everywhere.
  */
@@ -41,12 +42,17 @@ enum {
 
 #define ITEM_HEADER_BYTES 12u
 #define ITEM_VALUE_BYTES_MAX ((1u << 20) - 1)
-#define ITEM_ACCESS_MASK 0xffffffu
+#define ITEM_EXPIRY_BITS 29
+#define ITEM_MARKS_HELD (STORE_MARK_STALE | STORE_MARK_TOKEN | STORE_MARK_KEY_BINARY)
+#define ITEM_ACCESS_BITS 24
+#define ITEM_ACCESS_MASK ((1u << ITEM_ACCESS_BITS) - 1)
+#define ITEM_FREQUENCY_MAX 3u
+#define ITEM_FETCHED_SHIFT 26
 
 struct item {
     uint32_t lengths;
-    uint32_t expiry;
-    uint32_t access;
+    uint32_t expiry;                   /* and the marks that change under the lock */
+    uint32_t access;                   /* and what finding it adds */
     char rest[];
 };
 _Static_assert(sizeof(struct item) == ITEM_HEADER_BYTES, "the header has three words");
@@ -98,10 +104,41 @@ item_value_bytes(const struct item *it)
     return lengths_value_bytes(word_read(&it->lengths));
 }
 
+_Static_assert(STORE_EXPIRY_MAX == (1u << ITEM_EXPIRY_BITS) - 1 &&
+                   ITEM_MARKS_HELD == 7u << 1 && STORE_MARK_FETCHED == 1,
+               "marks and expiry share a word");
+
+static inline uint32_t
+expiry_make(uint32_t expiry, uint32_t marks)
+{
+    return (expiry < STORE_EXPIRY_MAX ? expiry : STORE_EXPIRY_MAX) |
+           (marks & ITEM_MARKS_HELD) >> 1 << ITEM_EXPIRY_BITS;
+}
+
+static inline uint32_t
+access_make(uint32_t now, unsigned frequency, bool fetched)
+{
+    return (now & ITEM_ACCESS_MASK) | frequency << ITEM_ACCESS_BITS |
+           (uint32_t)fetched << ITEM_FETCHED_SHIFT;
+}
+
+static inline unsigned
+access_frequency(uint32_t access)
+{
+    return access >> ITEM_ACCESS_BITS & ITEM_FREQUENCY_MAX;
+}
+
+/* After one more hit. */
+static inline unsigned
+frequency_next(unsigned frequency)
+{
+    return frequency < ITEM_FREQUENCY_MAX ? frequency + 1 : frequency;
+}
+
 static inline uint32_t
 item_expiry(const struct item *it)
 {
-    return word_read(&it->expiry);
+    return word_read(&it->expiry) & STORE_EXPIRY_MAX;
 }
 
 static inline uint32_t
@@ -110,26 +147,31 @@ item_access(const struct item *it)
     return word_read(&it->access);
 }
 
+static inline unsigned
+item_frequency(const struct item *it)
+{
+    return access_frequency(item_access(it));
+}
+
+/* All STORE_MARK_... of it. */
 static inline uint32_t
 item_marks(const struct item *it)
 {
-    return item_access(it) >> 24;
+    return word_read(&it->expiry) >> ITEM_EXPIRY_BITS << 1 |
+           (item_access(it) >> ITEM_FETCHED_SHIFT & STORE_MARK_FETCHED);
 }
 
-static inline uint32_t
-access_make(uint32_t now, uint32_t marks)
+/* Group held. */
+static inline void
+item_set_expiry(struct item *it, uint32_t expiry)
 {
-    return (now & ITEM_ACCESS_MASK) | marks << 24;
+    word_write(&it->expiry, expiry_make(expiry, item_marks(it)));
 }
 
-/* Group held.  Readers may note their access meanwhile: again, until nobody came in between. */
 static inline void
 item_change_marks(struct item *it, uint32_t clear, uint32_t set)
 {
-    uint32_t seen;
-    do
-        seen = item_access(it);
-    while (!word_replace(&it->access, seen, (seen & ~(clear << 24)) | set << 24));
+    word_write(&it->expiry, expiry_make(item_expiry(it), (item_marks(it) & ~clear) | set));
 }
 
 static inline uint32_t

@@ -70,8 +70,7 @@ link_copy(struct store_thread *t, uint64_t hash, slot_word *slot, struct item *i
     words_read(to, it, item_is_small(it) ? bytes : item_changing_bytes(it));
     atomic_fetch_sub_explicit(&s->pool.segs[segment_of(s, location_of(s, it))].live,
                               live_share(it), memory_order_release);
-    link_item(t, hash, to, slot,
-              slot_frequency(atomic_load_explicit(slot, memory_order_relaxed)));
+    link_item(t, hash, to, slot);
     s->keep.copy_fill += bytes;
 }
 
@@ -150,7 +149,7 @@ look_ahead(const struct store *s, struct look_ahead *ahead, unsigned most)
     for (; n < most && at < filled; n++) {
         struct item *it = (struct item *)(void *)(segment_at(p, s->keep.victim) + at);
         ahead[n] = (struct look_ahead){it, hash_unlocked(s, it)};
-        index_prefetch(&s->index, ahead[n].hash);
+        index_prefetch(&s->index, index_group_of(&s->index, ahead[n].hash), ahead[n].hash);
         at += item_bytes(it);
     }
     return n;

@@ -35,7 +35,7 @@ look(struct store_thread *t, struct store_key key, const struct store_get_option
     if (UNLIKELY(!index_look(&s->index, key.hash, &h)))
         return LOOK_AGAIN;
     struct index_cursor c = index_walk(&s->index, &h, key.hash);
-    for (slot_word *w; (w = index_next(&s->index, &c, &slot)) != NULL;) {
+    while (index_next(&s->index, &c, &slot)) {
         struct item *it = item_at(s, slot_location(slot));
         struct item *seen = view_snapshot(t, it);
         if (UNLIKELY(!link_has_key(seen, key.text)))
@@ -46,12 +46,10 @@ look(struct store_thread *t, struct store_key key, const struct store_get_option
         uint32_t access = item_access(seen);
         if (UNLIKELY(!index_same(&s->index, &h)))
             return LOOK_AGAIN;
-        if (wins(how, access >> 24, v->expiry))
+        if (wins(how, v->marks, v->expiry))
             return LOOK_LOCK;
-        if (!how->no_bump) {
+        if (!how->no_bump)
             mark_access(t, it, access);
-            slot_hit(w, slot);
-        }
         return LOOK_HIT;
     }
     v->gone = STORE_GONE_ABSENT;
@@ -67,7 +65,7 @@ change(const struct store_get_options *how, struct item *it, struct store_view *
     if (v->won)
         item_change_marks(it, 0, STORE_MARK_TOKEN);
     if (how->has_expiry)
-        word_write(&it->expiry, how->expiry);
+        item_set_expiry(it, how->expiry);
     return v->won || how->has_expiry;
 }
 
@@ -83,10 +81,8 @@ get_locked(struct store_thread *t, struct store_key key, const struct store_get_
     slot_word *slot = link_find_live(t, &h, key, &it, &v->gone, &slots_delta);
     if (slot) {
         view_fill(v, view_snapshot(t, it));
-        if (!how->no_bump) {
+        if (!how->no_bump)
             mark_access(t, it, item_access(it));
-            slot_hit(slot, atomic_load_explicit(slot, memory_order_relaxed));
-        }
         changed = change(how, it, v);
     }
     index_unlock(ix, &h, slots_delta != 0 || changed);
@@ -163,7 +159,7 @@ mark_stale(struct store_thread *t, const struct store_invalidate *how)
         item_change_marks(it, STORE_MARK_TOKEN, STORE_MARK_STALE);
         item_set_cas(it, how->has_cas_new ? how->cas_new : link_cas_next(t, item_cas(it)));
         if (how->has_expiry)
-            word_write(&it->expiry, how->expiry);
+            item_set_expiry(it, how->expiry);
         outcome = STORE_OK;
     }
     index_unlock(ix, &h, outcome == STORE_OK || slots_delta != 0);
@@ -193,5 +189,6 @@ store_invalidate(struct store_thread *t, const struct store_invalidate *how)
 {
     DCHECK(t->inside);
     CHECK(how->stale || how->empty);
+    ahead_go(t, how->key);
     return how->empty ? make_empty(t, how) : mark_stale(t, how);
 }

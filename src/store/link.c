@@ -129,7 +129,7 @@ static slot_word *
 evict_crowded(struct store_thread *t, struct index_hold *h, uint64_t hash)
 {
     struct store *s = t->store;
-    slot_word *slot = index_crowded(&s->index, h, hash);
+    slot_word *slot = index_crowded(&s->index, h, hash, link_reader(s));
     uint64_t location = slot_location(atomic_load_explicit(slot, memory_order_relaxed));
     struct item *it = item_at(s, location);
     enum item_state state = item_state(t, it, location);
@@ -155,7 +155,7 @@ enum store_outcome
 link_relieve(struct store_thread *t, bool *crowd)
 {
     struct store *s = t->store;
-    enum index_relief relief = index_relieve(&s->index, &t->local, link_hasher(s));
+    enum index_relief relief = index_relieve(&s->index, &t->local, link_reader(s));
     if (relief == INDEX_GREW)
         return STORE_OK;
     if (relief == INDEX_BUSY) {
@@ -169,15 +169,13 @@ link_relieve(struct store_thread *t, bool *crowd)
 }
 
 void
-link_item(struct store_thread *t, uint64_t hash, struct item *it, slot_word *slot,
-          unsigned frequency)
+link_item(struct store_thread *t, uint64_t hash, struct item *it, slot_word *slot)
 {
     struct store *s = t->store;
     uint64_t location = location_of(s, it);
     atomic_fetch_add_explicit(&s->pool.segs[segment_of(s, location)].live, live_share(it),
                               memory_order_relaxed);
-    atomic_store_explicit(slot, slot_make(location, hash, item_kind(it), frequency),
-                          memory_order_release);
+    atomic_store_explicit(slot, slot_make(location, hash, item_kind(it)), memory_order_release);
 }
 
 static void
@@ -238,7 +236,7 @@ link_settle(struct store_thread *t, int slots_delta)
 {
     struct store *s = t->store;
     if (slots_delta)
-        index_counted(&s->index, &t->local, slots_delta, link_hasher(s));
+        index_counted(&s->index, &t->local, slots_delta, link_reader(s));
     index_local_fill(&s->index, &t->local);
     if (UNLIKELY(t->emptied)) {
         segment_emptied(&s->pool, t->emptied);
@@ -271,10 +269,16 @@ hash_of(void *store, uint64_t location)
     return item_hash(item_at(s, location), s->seed);
 }
 
-struct index_hasher
-link_hasher(struct store *s)
+static unsigned
+frequency_of(void *store, uint64_t location)
 {
-    return (struct index_hasher){hash_of, s};
+    return item_frequency(item_at(store, location));
+}
+
+struct index_reader
+link_reader(struct store *s)
+{
+    return (struct index_reader){hash_of, frequency_of, s};
 }
 
 /*

@@ -23,8 +23,8 @@ static void
 fill_item(struct item *it, const struct put_job *job, uint32_t now)
 {
     it->lengths = job->value_bytes << 12 | (uint32_t)job->put->key.text.len << 4 | job->kind;
-    it->expiry = job->put->expiry;
-    it->access = access_make(now, job->marks);
+    it->expiry = expiry_make(job->put->expiry, job->marks);
+    it->access = access_make(now, 0, false);
     char *at = it->rest + (job->kind & ITEM_CAS ? 8 : 0);
     if (job->kind & ITEM_FLAGS) {
         memcpy(at, &job->client_flags, sizeof job->client_flags);
@@ -86,19 +86,20 @@ check_condition(const struct store_thread *t, const struct put_job *job,
     return STORE_NOT_STORED;
 }
 
-/* Group held, condition met: what the new entry takes over from the old one. */
+/* Group held, condition met: what the new entry takes over from the old one.  Storing is a hit. */
 static void
 inherit(struct store_thread *t, struct put_job *job, struct item *it, const struct item *old)
 {
-    uint32_t marks = job->marks, old_marks = item_marks(old);
+    uint32_t expiry = job->put->expiry, marks = job->marks, old_marks = item_marks(old);
     bool overtaken = is_overtaken(job->put, item_cas(old));
     marks |= old_marks & job->marks_kept;
     if (UNLIKELY(overtaken))
         marks |= STORE_MARK_STALE | (old_marks & STORE_MARK_TOKEN);
-    it->access = access_make(t->now, marks);
     job->old_expiry = item_expiry(old);
     if (job->keep_expiry || overtaken)
-        it->expiry = job->old_expiry;
+        expiry = job->old_expiry;
+    it->expiry = expiry_make(expiry, marks);
+    it->access = access_make(t->now, frequency_next(item_frequency(old)), false);
 }
 
 /* The number of the new entry. */
@@ -122,11 +123,9 @@ fits_in_place(const struct put_job *job, const struct item *old)
 
 /* Group held. */
 static void
-overwrite(struct store_thread *t, slot_word *slot, struct item *old, const struct item *it,
-          uint32_t bytes)
+overwrite(struct store_thread *t, struct item *old, const struct item *it, uint32_t bytes)
 {
     words_write(old, it, bytes);
-    slot_hit(slot, atomic_load_explicit(slot, memory_order_relaxed));
     count(t, COUNT_REPLACED);
 }
 
@@ -145,20 +144,17 @@ put_entry(struct store_thread *t, struct put_job *job, struct put_step *step,
 {
     uint64_t hash = job->put->key.hash;
     if (slot && fits_in_place(job, old)) {
-        overwrite(t, slot, old, step->it, job->bytes);
+        overwrite(t, old, step->it, job->bytes);
         return;
     }
-    unsigned frequency = 0;
-    if (slot) {
-        frequency = frequency_after(atomic_load_explicit(slot, memory_order_relaxed));
+    if (slot)
         link_gone(t, old, CAUSE_REPLACED);
-    } else {
+    else
         slot = link_place(t, h, hash, step->crowd, slots_delta);
-    }
     step->full = slot == NULL;
     step->used = !step->full;
     if (step->used)
-        link_item(t, hash, step->it, slot, frequency);
+        link_item(t, hash, step->it, slot);
 }
 
 static enum store_outcome
@@ -243,6 +239,7 @@ enum store_outcome
 store_put(struct store_thread *t, const struct store_put *put, struct store_result *out)
 {
     DCHECK(t->inside);
+    ahead_go(t, put->key);
     if (put->mode == STORE_APPEND || put->mode == STORE_PREPEND)
         return append_put(t, put, out);
     struct put_job job;
@@ -265,6 +262,7 @@ delete_if(struct store_thread *t, struct store_key key, const uint64_t *cas_expe
     enum store_gone gone;
     int slots_delta = 0;
     enum store_outcome outcome = STORE_MISS;
+    ahead_go(t, key);
     struct index_hold h = index_lock(ix, key.hash);
     slot_word *slot = link_find_live(t, &h, key, &it, &gone, &slots_delta);
     if (slot && cas_expected && item_cas(it) != *cas_expected) {

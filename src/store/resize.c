@@ -138,7 +138,7 @@ return_lines(struct deal *d, struct index_local *local)
 /* Bit `bit` of the hash of each slot's item: from the tag where that has it, else (below 16,384
  * groups) from the keys. */
 static void
-hash_bits(const struct deal *d, unsigned bit, bool *out_bits, struct index_hasher hasher)
+hash_bits(const struct deal *d, unsigned bit, bool *out_bits, struct index_reader reader)
 {
     if (bit >= HASH_TAG_SHIFT && bit < HASH_TAG_SHIFT + HASH_TAG_BITS) {
         for (unsigned i = 0; i < d->slot_count; i++)
@@ -146,11 +146,11 @@ hash_bits(const struct deal *d, unsigned bit, bool *out_bits, struct index_hashe
         return;
     }
     for (unsigned i = 0; i < d->slot_count; i++)
-        out_bits[i] = hasher.hash_of(hasher.ctx, slot_location(d->slots[i])) >> bit & 1;
+        out_bits[i] = reader.hash_of(reader.ctx, slot_location(d->slots[i])) >> bit & 1;
 }
 
 static bool
-split_last(struct index *ix, uint64_t n, struct index_local *local, struct index_hasher hasher)
+split_last(struct index *ix, uint64_t n, struct index_local *local, struct index_reader reader)
 {
     unsigned level = 63u - (unsigned)__builtin_clzll(n);
     struct deal d = {.ix = ix};
@@ -164,7 +164,7 @@ split_last(struct index *ix, uint64_t n, struct index_local *local, struct index
 
     gather(&d, &low);
     take_spares(&d, local);
-    hash_bits(&d, level, upper, hasher);
+    hash_bits(&d, level, upper, reader);
     uint64_t *ups = d.slots + SLOTS_MAX;
     unsigned lows = 0, up_count = 0;
     for (unsigned i = 0; i < d.slot_count; i++) {
@@ -219,7 +219,7 @@ too_full(const struct index *ix)
 }
 
 static enum index_relief
-grow(struct index *ix, struct index_local *local, unsigned steps, struct index_hasher hasher)
+grow(struct index *ix, struct index_local *local, unsigned steps, struct index_reader reader)
 {
     if (!too_full(ix))
         return INDEX_FITS;
@@ -229,7 +229,7 @@ grow(struct index *ix, struct index_local *local, unsigned steps, struct index_h
     for (; steps && too_full(ix); steps--) {
         uint64_t n = atomic_load_explicit(&ix->group_count, memory_order_relaxed);
         index_local_fill(ix, local);
-        bool grown = room_for_group(ix, n) && split_last(ix, n, local, hasher);
+        bool grown = room_for_group(ix, n) && split_last(ix, n, local, reader);
         relief = grown ? INDEX_GREW : relief == INDEX_GREW ? INDEX_GREW : INDEX_NO_ROOM;
         if (!grown)
             break;
@@ -246,20 +246,20 @@ hand_in(struct index *ix, struct index_local *local)
 }
 
 void
-index_counted(struct index *ix, struct index_local *local, int delta, struct index_hasher hasher)
+index_counted(struct index *ix, struct index_local *local, int delta, struct index_reader reader)
 {
     local->slots_delta += delta;
     if (LIKELY(local->slots_delta < GROWTH_BATCH && local->slots_delta > -GROWTH_BATCH))
         return;
     hand_in(ix, local);
-    grow(ix, local, GROWTH_STEPS, hasher);
+    grow(ix, local, GROWTH_STEPS, reader);
 }
 
 enum index_relief
-index_relieve(struct index *ix, struct index_local *local, struct index_hasher hasher)
+index_relieve(struct index *ix, struct index_local *local, struct index_reader reader)
 {
     hand_in(ix, local);
-    return grow(ix, local, RELIEF_STEPS, hasher);
+    return grow(ix, local, RELIEF_STEPS, reader);
 }
 
 /* ---- merging -------------------------------------------------------------------------------- */

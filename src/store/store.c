@@ -244,6 +244,7 @@ store_enter(struct store_thread *t)
 {
     DCHECK(!t->inside);
     t->inside = true;
+    t->ahead.count = 0;
     epoch_enter(&t->store->epoch, t->epoch_word);
     t->now = read_clock(t->store);
     flush_if_due(t->store, t->now);

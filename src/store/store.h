@@ -34,6 +34,7 @@
 
 #define STORE_KEY_BYTES_MAX 250u
 #define STORE_EXPIRY_NEVER 0u
+#define STORE_EXPIRY_MAX 0x1fffffffu    /* 17 years after the start: later is taken as this */
 #define STORE_SMALL_BYTES_MAX 512u     /* items up to here may change in place */
 
 struct store;
@@ -84,14 +85,16 @@ uint32_t store_now(const struct store_thread *t);
 uint64_t store_hash(const struct store *s, struct slice key);
 
 /*
- * Fetches the cache lines that n lookups will need: first the index, then the entries.  A hint:
- * the lookups themselves look again.
+ * Announces n keys that are about to be asked for, in about this order: key i says so by
+ * store_key.ahead = i + 1, and what it leads to has been fetched when its turn comes.  The hashes
+ * stay where they are until the next call or the end of the section.
  */
 void store_prefetch(struct store_thread *t, const uint64_t *hashes, unsigned n);
 
 struct store_key {
     struct slice text;
     uint64_t hash;
+    unsigned ahead;                    /* 1 + its place in the last store_prefetch; 0: in none */
 };
 
 /* Beside the value of an entry.  They survive cleaning; an entry that is replaced begins without. */

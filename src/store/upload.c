@@ -209,7 +209,7 @@ copy_out(struct store_thread *t, uint32_t seg, uint32_t filled)
         slot_word *w = index_find(&s->index, &h, hash, location_of(s, it));
         if (w) {
             link_gone(t, it, CAUSE_REPLACED);
-            link_item(t, hash, to, w, 0);
+            link_item(t, hash, to, w);
         }
         index_unlock(&s->index, &h, w != NULL);
         if (w)
@@ -348,7 +348,7 @@ link_piece(struct store_thread *t, uint64_t hash, struct item *it)
         struct index_hold h = index_lock(&s->index, hash);
         slot_word *slot = link_place(t, &h, hash, crowd, &slots_delta);
         if (slot)
-            link_item(t, hash, it, slot, 0);
+            link_item(t, hash, it, slot);
         index_unlock(&s->index, &h, slot != NULL);
         link_settle(t, slots_delta);
         if (slot)

@@ -9,13 +9,13 @@
 
 #include "inner.h"
 
-/* `seen` is the access word of the version that was read; of another one nothing is marked. */
+/* A hit; `seen` is the access word of the version that was read.  Nothing is stored where it says so. */
 static inline void
 mark_access(struct store_thread *t, struct item *it, uint32_t seen)
 {
-    uint32_t access = access_make(t->now, seen >> 24 | STORE_MARK_FETCHED);
+    uint32_t access = access_make(t->now, frequency_next(access_frequency(seen)), true);
     if (access != seen)
-        word_replace(&it->access, seen, access);
+        word_write(&it->access, access);
 }
 
 /* A small item copied to the thread's scratch, a longer one itself. */
@@ -34,12 +34,11 @@ view_snapshot(struct store_thread *t, struct item *it)
 static inline void
 view_fill(struct store_view *v, struct item *seen)
 {
-    uint32_t access = item_access(seen);
     v->client_flags = item_client_flags(seen);
     v->expiry = item_expiry(seen);
     v->cas = item_cas(seen);
-    v->last_access = access & ITEM_ACCESS_MASK;
-    v->marks = (uint8_t)(access >> 24);
+    v->last_access = item_access(seen) & ITEM_ACCESS_MASK;
+    v->marks = (uint8_t)item_marks(seen);
     v->serial = 0;
     v->value = item_value(seen);
     v->value_bytes = item_value_bytes(seen);

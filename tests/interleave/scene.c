@@ -162,7 +162,7 @@ scene_key_of(uint64_t low, unsigned bits, unsigned bucket, unsigned number)
     struct slice text = {key_texts[key_count++], KEY_BYTES};
     for (unsigned i = 0;; i++) {
         snprintf(key_texts[key_count - 1], KEY_BYTES + 1, "k%07u", i);
-        struct store_key key = {text, store_hash(scene.s, text)};
+        struct store_key key = {.text = text, .hash = store_hash(scene.s, text)};
         if ((key.hash & ((1ull << bits) - 1)) == low && hash_bucket(key.hash) == bucket &&
             number-- == 0)
             return key;

@@ -146,7 +146,7 @@ make_key(const char *word, unsigned number)
     char *text = malloc(24);
     CHECK(text);
     struct slice slice = {text, (size_t)snprintf(text, 24, "%s-%u", word, number)};
-    return (struct store_key){slice, store_hash(store, slice)};
+    return (struct store_key){.text = slice, .hash = store_hash(store, slice)};
 }
 
 static void
@@ -479,8 +479,8 @@ test_what_must_be_counted_is(void **state)
     assert_int_equal(figures[BORROW][LOCKED].median, 4);
     assert_in_range(figures[SET_NEW][FRESH_WRITES].median, 4, 100);
     assert_in_range(figures[SET_NEW][SHARED_WRITES].median, 2, 100);
-    assert_int_equal(figures[GET_FIRST][LOCKED].median, 2);    /* last access, frequency */
-    assert_int_equal(figures[GET_FIRST][SHARED_WRITES].median, 2);
+    assert_int_equal(figures[GET_FIRST][LOCKED].median, 0);
+    assert_int_equal(figures[GET_FIRST][SHARED_WRITES].median, 1);    /* last access, frequency */
     assert_in_range(figures[SET_SAME][SHARED_WRITES].median, 1, 100);
     assert_in_range(figures[SET_SAME][FRESH_WRITES].median, 4, 100);    /* before the lock */
     assert_in_range(figures[INCR][SHARED_WRITES].median, 1, 100);

@@ -42,7 +42,7 @@ kit_key(const struct store *s, char *text, unsigned number)
 {
     int n = snprintf(text, KIT_KEY_CHARS, "key-%u", number);
     struct slice slice = {text, (size_t)n};
-    return (struct store_key){slice, store_hash(s, slice)};
+    return (struct store_key){.text = slice, .hash = store_hash(s, slice)};
 }
 
 void

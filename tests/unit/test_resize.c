@@ -44,7 +44,7 @@ key_for(const struct store *s, char *text, uint64_t n)
 {
     int len = snprintf(text, 32, "key:%llu", (unsigned long long)n);
     struct slice k = {text, (size_t)len};
-    return (struct store_key){k, store_hash(s, k)};
+    return (struct store_key){.text = k, .hash = store_hash(s, k)};
 }
 
 static enum store_outcome
