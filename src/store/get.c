@@ -18,9 +18,9 @@ look_at(struct store_thread *t, struct store_key key, const struct index_hold *h
 {
     struct store *s = t->store;
     struct item *it = item_at(s, slot_location(slot));
-    if (UNLIKELY(!link_has_key(it, key.text)))
-        return LOOK_OTHER;
     struct item *seen = view_snapshot(t, it);
+    if (UNLIKELY(!link_has_key(seen, key.text)))
+        return LOOK_OTHER;
     if (item_state(t, seen, slot_location(slot)) != ITEM_LIVE)
         return LOOK_DEAD;
     view_fill(v, seen);
