@@ -45,7 +45,6 @@ enum {
 #define ITEM_EXPIRY_BITS 29
 #define ITEM_MARKS_HELD (STORE_MARK_STALE | STORE_MARK_TOKEN | STORE_MARK_KEY_BINARY)
 #define ITEM_ACCESS_BITS 24
-#define ITEM_ACCESS_MASK ((1u << ITEM_ACCESS_BITS) - 1)
 #define ITEM_FREQUENCY_MAX 3u
 #define ITEM_FETCHED_SHIFT 26
 
@@ -107,6 +106,7 @@ item_value_bytes(const struct item *it)
 _Static_assert(STORE_EXPIRY_MAX == (1u << ITEM_EXPIRY_BITS) - 1 &&
                    ITEM_MARKS_HELD == 7u << 1 && STORE_MARK_FETCHED == 1,
                "marks and expiry share a word");
+_Static_assert(STORE_ACCESS_MASK == (1u << ITEM_ACCESS_BITS) - 1, "the access shares one too");
 
 static inline uint32_t
 expiry_make(uint32_t expiry, uint32_t marks)
@@ -118,7 +118,7 @@ expiry_make(uint32_t expiry, uint32_t marks)
 static inline uint32_t
 access_make(uint32_t now, unsigned frequency, bool fetched)
 {
-    return (now & ITEM_ACCESS_MASK) | frequency << ITEM_ACCESS_BITS |
+    return (now & STORE_ACCESS_MASK) | frequency << ITEM_ACCESS_BITS |
            (uint32_t)fetched << ITEM_FETCHED_SHIFT;
 }
 

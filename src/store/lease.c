@@ -4,8 +4,8 @@
  *
  * First the entry is looked at without the lock, as by a plain get.  Only where something is due is
  * it looked at again under the lock, and what is due then is done there, in one step: so of those
- * who find the same entry without a token exactly one gives it one.  A miss that is to be vivified is
- * an add of an empty entry; who finds that somebody was faster looks once more.
+ * who find the same entry without a token exactly one gives it one.  A miss that is to be vivified
+ * is an add of an empty entry; who finds that somebody was faster looks once more.
  */
 #include "inner.h"
 #include "view.h"
@@ -114,12 +114,12 @@ vivify(struct store_thread *t, struct store_key key, const struct store_get_opti
     struct put_job job;
     struct store_result result;
     put_job_init(&job, t, &put, 0);
-    job.marks |= STORE_MARK_TOKEN;
+    job.marks |= STORE_MARK_TOKEN | (how->no_bump ? 0 : STORE_MARK_FETCHED);
     job.absent = true;
     enum store_outcome outcome = put_run(t, &job, &result);
     if (outcome == STORE_OK)
         *v = (struct store_view){.value = "", .cas = result.cas, .expiry = STORE_EXPIRY_NEVER,
-                                 .last_access = t->now & ITEM_ACCESS_MASK, .won = true,
+                                 .last_access = t->now & STORE_ACCESS_MASK, .won = true,
                                  .vivified = true};
     return outcome;
 }

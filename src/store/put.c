@@ -1,6 +1,6 @@
 /*
- * put.c -- storing and deleting.  append.c and arith.c store what they make of the old value; lease.c
- * vivifies and invalidates.
+ * put.c -- storing and deleting.  append.c and arith.c store what they make of the old value;
+ * lease.c vivifies and invalidates.
  *
  * A new entry is written at the end of the thread's active segment and then linked under the lock
  * of its group.  Where a small one of equal shape lies there already, it is overwritten word by word
@@ -24,7 +24,7 @@ fill_item(struct item *it, const struct put_job *job, uint32_t now)
 {
     it->lengths = job->value_bytes << 12 | (uint32_t)job->put->key.text.len << 4 | job->kind;
     it->expiry = expiry_make(job->put->expiry, job->marks);
-    it->access = access_make(now, 0, false);
+    it->access = access_make(now, 0, job->marks & STORE_MARK_FETCHED);
     char *at = it->rest + (job->kind & ITEM_CAS ? 8 : 0);
     if (job->kind & ITEM_FLAGS) {
         memcpy(at, &job->client_flags, sizeof job->client_flags);
@@ -250,6 +250,19 @@ store_put(struct store_thread *t, const struct store_put *put, struct store_resu
         return STORE_TOO_LARGE;        /* the caller's mistake: such values come by upload */
     job.parts[0] = put->value;
     return put_run(t, &job, out);
+}
+
+uint64_t
+store_entry_bytes(const struct store *s, uint64_t key_bytes, uint64_t value_bytes,
+                  uint32_t client_flags)
+{
+    uint32_t kind = (client_flags ? ITEM_FLAGS : 0u) | (s->config.cas_enabled ? ITEM_CAS : 0u);
+    uint32_t key = (uint32_t)key_bytes;
+    if (value_bytes <= s->inline_bytes_max)
+        return item_bytes_for(kind, key, (uint32_t)value_bytes);
+    return item_bytes_for(kind, key, sizeof(struct item_pieces)) + value_bytes +
+           (uint64_t)large_piece_count(s, value_bytes) * item_bytes_for(ITEM_PIECE, 0,
+                                                                        PIECE_ID_BYTES);
 }
 
 /* ---- delete -------------------------------------------------------------------------------- */

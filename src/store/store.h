@@ -35,6 +35,7 @@
 #define STORE_KEY_BYTES_MAX 250u
 #define STORE_EXPIRY_NEVER 0u
 #define STORE_EXPIRY_MAX 0x1fffffffu    /* 17 years after the start: later is taken as this */
+#define STORE_ACCESS_MASK 0xffffffu    /* times of access are kept modulo 2^24 seconds */
 #define STORE_SMALL_BYTES_MAX 512u     /* items up to here may change in place */
 
 struct store;
@@ -117,7 +118,7 @@ struct store_view {
     uint64_t serial;                   /* identifies a value in pieces; 0 for others */
     uint32_t client_flags;
     uint32_t expiry;                   /* on the store's clock; STORE_EXPIRY_NEVER */
-    uint32_t last_access;              /* before this one */
+    uint32_t last_access;              /* before this one; modulo 2^24 */
     uint8_t marks;                     /* before this one */
     enum store_gone gone;              /* MISS only */
     bool won, vivified;                /* with options only */
@@ -196,6 +197,10 @@ struct store_result {
  */
 enum store_outcome store_put(struct store_thread *t, const struct store_put *put,
                              struct store_result *out);
+
+/* Memory that an entry takes, headers included, beside the index. */
+uint64_t store_entry_bytes(const struct store *s, uint64_t key_bytes, uint64_t value_bytes,
+                           uint32_t client_flags);
 
 /* OK or MISS. */
 enum store_outcome store_delete(struct store_thread *t, struct store_key key);

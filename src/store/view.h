@@ -37,7 +37,7 @@ view_fill(struct store_view *v, struct item *seen)
     v->client_flags = item_client_flags(seen);
     v->expiry = item_expiry(seen);
     v->cas = item_cas(seen);
-    v->last_access = item_access(seen) & ITEM_ACCESS_MASK;
+    v->last_access = item_access(seen) & STORE_ACCESS_MASK;
     v->marks = (uint8_t)item_marks(seen);
     v->serial = 0;
     v->value = item_value(seen);

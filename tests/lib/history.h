@@ -66,7 +66,7 @@ struct history_event {
     uint64_t began, ended;             /* ticks */
     struct history_content content;    /* what was to be stored, or was seen */
     uint64_t cas;                      /* given to what was stored, or seen */
-    uint64_t cas_expected;
+    uint64_t cas_expected;             /* cas; delete: 0: any */
     uint64_t operand;                  /* incr, decr: by how much; append: longest result */
     uint32_t now_began, now;           /* store_now() of its first and its last section */
     uint32_t flags;                    /* of what was to be stored, or seen */

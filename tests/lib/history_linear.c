@@ -136,15 +136,34 @@ join(const struct history *h, const struct history_event *op, struct entry *e)
 }
 
 static bool
+may_be_same(const struct history *h, const struct history_event *op, const struct entry *e)
+{
+    return h->cas && (e->cas_known ? op->cas_expected == e->cas : op->cas_expected > e->cas);
+}
+
+static bool
 compare_and_set(const struct history *h, const struct history_event *op, struct entry *e)
 {
     struct entry old = *e;
     if (op->outcome == STORE_MISS)
         return !e->present;
-    bool same = h->cas && (e->cas_known ? op->cas_expected == e->cas : op->cas_expected > e->cas);
+    bool same = may_be_same(h, op, e);
     if (op->outcome == STORE_EXISTS)
         return e->present && !(same && e->cas_known);
     return e->present && same && op->cas > op->cas_expected && store_new(h, op, &old, e);
+}
+
+static bool
+delete(const struct history *h, const struct history_event *op, struct entry *e)
+{
+    if (op->outcome == STORE_MISS)
+        return !e->present;
+    bool compares = op->cas_expected != 0, same = may_be_same(h, op, e);
+    if (op->outcome == STORE_EXISTS)
+        return e->present && compares && !(same && e->cas_known);
+    bool right = e->present && (!compares || same);
+    *e = (struct entry){0};
+    return right;
 }
 
 static bool
@@ -186,9 +205,7 @@ moment(const struct history *h, const struct history_event *op, struct entry *e)
     case HISTORY_APPEND:
     case HISTORY_PREPEND: return join(h, op, e);
     case HISTORY_CAS: return compare_and_set(h, op, e);
-    case HISTORY_DELETE:
-        *e = (struct entry){0};
-        return old.present == (op->outcome == STORE_OK);
+    case HISTORY_DELETE: return delete(h, op, e);
     case HISTORY_INCR:
     case HISTORY_DECR: return count_up_or_down(h, op, e);
     case HISTORY_FLUSH:

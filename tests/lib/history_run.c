@@ -168,6 +168,24 @@ take_view(struct worker *w, const struct store_view *v, bool small)
     return true;
 }
 
+/* A miss makes an entry: then it was an add of an empty value, which can be nobody else's. */
+static void
+get_or_vivify(struct worker *w, struct store_key k, struct history_event *e, struct store_view *v)
+{
+    struct store_get_options options = {.lease = true, .vivify = true,
+                                        .vivify_expiry = random_expiry(w)};
+    enum store_outcome outcome;
+    while ((outcome = store_get(w->t, k, &options, v)) == STORE_AGAIN)
+        wait_for_room(w);
+    e->outcome = outcome == STORE_NO_MEMORY ? STORE_MISS : (uint8_t)outcome;
+    if (outcome != STORE_OK || !v->vivified)
+        return;
+    e->verb = HISTORY_ADD;
+    e->content = history_content_of("", 0);
+    e->expiry = options.vivify_expiry;
+    e->cas = v->cas;
+}
+
 static void
 do_get(struct worker *w, struct store_key k, unsigned key, bool touch)
 {
@@ -176,9 +194,14 @@ do_get(struct worker *w, struct store_key k, unsigned key, bool touch)
     e->expiry = touch ? random_expiry(w) : 0;
     e->began = tick(w);
     struct store_get_options options = {.has_expiry = true, .expiry = e->expiry};
-    e->outcome = (uint8_t)store_get(w->t, k, touch ? &options : NULL, &v);
+    if (!touch && w->run->plan->cas && kit_random(&w->random) % 4 == 0)
+        get_or_vivify(w, k, e, &v);
+    else
+        e->outcome = (uint8_t)store_get(w->t, k, touch ? &options : NULL, &v);
     e->ended = tick(w);
     e->now = store_now(w->t);
+    if (e->verb == HISTORY_ADD)
+        return;
     if (e->outcome != STORE_OK) {
         e->expired = v.gone == STORE_GONE_EXPIRED;
         return;
@@ -253,8 +276,11 @@ static void
 do_delete(struct worker *w, struct store_key k, unsigned key)
 {
     struct history_event *e = begin(w, HISTORY_DELETE, key);
+    if (w->run->plan->cas && kit_random(&w->random) % 2)
+        e->cas_expected = atomic_load_explicit(&w->run->cas_hints[key], memory_order_relaxed);
     e->began = tick(w);
-    e->outcome = (uint8_t)store_delete(w->t, k);
+    e->outcome = (uint8_t)(e->cas_expected ? store_delete_cas(w->t, k, e->cas_expected)
+                                           : store_delete(w->t, k));
     e->ended = tick(w);
     e->now = store_now(w->t);
 }
