@@ -1,6 +1,6 @@
 /*
- * change.c -- set add replace append prepend cas, delete, incr decr; and values that arrive by
- * upload.
+ * change.c -- set add replace append prepend cas, and ms; delete, incr decr; and values that arrive
+ * by upload.
  */
 #include "inner.h"
 
@@ -34,9 +34,6 @@ too_large(const struct cmd_thread *t, const struct request *req)
 
 /* ---- replies --------------------------------------------------------------------------------- */
 
-/* Having run out of room calls for as much housekeeping as this many stores. */
-#define STORES_AT_AGAIN 1024u
-
 static bool
 is_join(const struct request *req)
 {
@@ -44,13 +41,19 @@ is_join(const struct request *req)
 }
 
 /* A set that fails takes the old value with it: better none than one that should be gone. */
+static bool
+takes_old_with_it(const struct request *req)
+{
+    return req->verb == VERB_SET || req->dialect == DIALECT_META;
+}
+
 enum cmd_outcome
 store_refused(struct cmd_thread *t, const struct request *req, enum store_outcome why,
               struct reply *reply)
 {
     bool large = why == STORE_TOO_LARGE;
     count(t, large ? CMD_store_too_large : CMD_store_no_memory);
-    if (req->verb == VERB_SET)
+    if (takes_old_with_it(req))
         store_delete(t->store, key_of(t, req, req->key, 0));
     return answer(req, reply, large ? PROTO_TOO_LARGE : PROTO_NO_MEMORY_STORING);
 }
@@ -65,7 +68,7 @@ count_cas(struct cmd_thread *t, enum store_outcome outcome)
 
 enum cmd_outcome
 store_done(struct cmd_thread *t, const struct request *req, enum store_outcome outcome,
-           struct reply *reply)
+           const struct store_result *result, struct reply *reply)
 {
     if (outcome == STORE_AGAIN) {
         t->stores += STORES_AT_AGAIN;
@@ -80,6 +83,8 @@ store_done(struct cmd_thread *t, const struct request *req, enum store_outcome o
     t->stores++;
     if (req->verb == VERB_CAS)
         count_cas(t, outcome);
+    if (UNLIKELY(req->dialect == DIALECT_META))
+        return meta_stored(req, reply, outcome, result);
     switch (outcome) {
     case STORE_OK:
         return answer(req, reply, PROTO_STORED);
@@ -117,7 +122,7 @@ put_of(struct cmd_thread *t, const struct request *req)
         [VERB_REPLACE] = STORE_REPLACE, [VERB_APPEND] = STORE_APPEND,
         [VERB_PREPEND] = STORE_PREPEND, [VERB_CAS] = STORE_CAS,
     };
-    return (struct store_put){
+    struct store_put put = {
         .mode = modes[req->verb],
         .key = key_of(t, req, req->key, 0),
         .client_flags = req->client_flags,
@@ -125,6 +130,9 @@ put_of(struct cmd_thread *t, const struct request *req)
         .cas_expected = req->number,
         .joined_bytes_max = value_bytes_max(t, req),
     };
+    if (UNLIKELY(req->dialect == DIALECT_META))
+        meta_put_ask(req, &put);
+    return put;
 }
 
 /* A long value that came in one run with its command line: copied into an upload of its own. */
@@ -167,12 +175,13 @@ run_store(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
     if (UNLIKELY(put.value.len > store_inline_bytes_max(t->cmd->config.store))) {
         enum store_outcome outcome = upload_whole(t, put.value, &put.upload);
         if (outcome != STORE_OK)
-            return store_done(t, req, outcome, reply);
+            return store_done(t, req, outcome, NULL, reply);
     }
-    enum store_outcome outcome = store_put(t->store, &put, NULL);
+    struct store_result result;
+    enum store_outcome outcome = store_put(t->store, &put, &result);
     if (outcome == STORE_AGAIN && put.upload)
         store_upload_abort(t->store, put.upload);
-    return store_done(t, req, outcome, reply);
+    return store_done(t, req, outcome, &result, reply);
 }
 
 enum cmd_outcome
@@ -231,13 +240,14 @@ run_arith(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
  * of the block goes into a sink and the error is sent at its end.
  */
 struct cmd_upload {
-    struct request req;                /* its key lies in more.key_room */
+    struct request req;                /* its key lies in more.key_room, its flags in kept_flags */
     struct store_upload *store;        /* NULL: given up, the rest is thrown away */
     uint64_t received;                 /* bytes of the value */
     char *sink;                        /* SINK_BYTES, or NULL: spill */
     unsigned tail_len;
     char tail[2];                      /* what should be CR LF */
-    char spill[256];
+    char kept_flags[PROTO_KEPT_FLAGS_BYTES];
+    char spill[192];
 };
 
 _Static_assert(sizeof(struct cmd_upload) <= CMD_UPLOAD_BYTES - 128, "and what the store adds");
@@ -251,6 +261,8 @@ upload_create(const struct request *req)
     *u = (struct cmd_upload){.req = *req};
     memcpy(u->req.more.key_room, req->key.at, req->key.len);
     u->req.key.at = u->req.more.key_room;
+    if (req->dialect == DIALECT_META)
+        proto_keep_flags(&u->req, u->kept_flags);
     u->req.batch = 0;
     return u;
 }
@@ -275,7 +287,7 @@ cmd_begin_body(struct cmd_thread *t, const struct request *req, struct reply *re
     if (!u) {
         if (outcome == STORE_OK)
             store_upload_abort(t->store, store);
-        store_done(t, req, STORE_NO_MEMORY, reply);
+        store_done(t, req, STORE_NO_MEMORY, NULL, reply);
         return CMD_BODY_SWALLOW;
     }
     u->store = store;
@@ -364,14 +376,16 @@ cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u, struct reply *repl
         return CMD_FULL;
     enum cmd_outcome outcome;
     if (!u->store) {
-        outcome = store_done(t, &u->req, STORE_NO_MEMORY, reply);
+        outcome = store_done(t, &u->req, STORE_NO_MEMORY, NULL, reply);
     } else if (memcmp(u->tail, "\r\n", 2) != 0) {
         store_upload_abort(t->store, u->store);
         outcome = bad_chunk(t, &u->req, reply);
     } else {
         struct store_put put = put_of(t, &u->req);
         put.upload = u->store;
-        outcome = store_done(t, &u->req, store_put(t->store, &put, NULL), reply);
+        struct store_result result;
+        enum store_outcome stored = store_put(t->store, &put, &result);
+        outcome = store_done(t, &u->req, stored, &result, reply);
         if (outcome == CMD_AGAIN)
             return CMD_AGAIN;
     }

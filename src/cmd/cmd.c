@@ -1,5 +1,6 @@
 /*
- * cmd.c -- one table leads from the verb of a request to what executes it; threads, time, batches.
+ * cmd.c -- one table leads from the dialect and the verb of a request to what executes it; threads,
+ * time, batches.
  */
 #include "inner.h"
 
@@ -14,19 +15,29 @@
 typedef enum cmd_outcome run_fn(struct cmd_thread *t, const struct request *req,
                                 struct cmd_cursor *cursor, struct reply *reply);
 
-static run_fn *const table[VERB_COUNT] = {
-    [VERB_GET] = run_get,         [VERB_GETS] = run_get,
-    [VERB_GAT] = run_get,         [VERB_GATS] = run_get,
-    [VERB_SET] = run_store,       [VERB_ADD] = run_store,
-    [VERB_REPLACE] = run_store,   [VERB_APPEND] = run_store,
-    [VERB_PREPEND] = run_store,   [VERB_CAS] = run_store,
-    [VERB_DELETE] = run_delete,   [VERB_INCR] = run_arith,
-    [VERB_DECR] = run_arith,      [VERB_TOUCH] = run_touch,
-    [VERB_FLUSH_ALL] = run_admin, [VERB_VERSION] = run_admin,
-    [VERB_VERBOSITY] = run_admin, [VERB_QUIT] = run_admin,
-    [VERB_MN] = run_admin,        [VERB_STATS] = run_stats,
-    [VERB_SHUTDOWN] = run_admin,  [VERB_CACHE_MEMLIMIT] = run_admin,
-    [VERB_BAD] = run_admin,
+static run_fn *const table[][VERB_COUNT] = {
+    [DIALECT_TEXT] = {
+        [VERB_GET] = run_get,         [VERB_GETS] = run_get,
+        [VERB_GAT] = run_get,         [VERB_GATS] = run_get,
+        [VERB_SET] = run_store,       [VERB_ADD] = run_store,
+        [VERB_REPLACE] = run_store,   [VERB_APPEND] = run_store,
+        [VERB_PREPEND] = run_store,   [VERB_CAS] = run_store,
+        [VERB_DELETE] = run_delete,   [VERB_INCR] = run_arith,
+        [VERB_DECR] = run_arith,      [VERB_TOUCH] = run_touch,
+        [VERB_FLUSH_ALL] = run_admin, [VERB_VERSION] = run_admin,
+        [VERB_VERBOSITY] = run_admin, [VERB_QUIT] = run_admin,
+        [VERB_MN] = run_admin,        [VERB_STATS] = run_stats,
+        [VERB_SHUTDOWN] = run_admin,  [VERB_CACHE_MEMLIMIT] = run_admin,
+        [VERB_BAD] = run_admin,
+    },
+    [DIALECT_META] = {
+        [VERB_MG] = run_mg,           [VERB_MD] = run_md,
+        [VERB_MA] = run_ma,           [VERB_ME] = run_me,
+        [VERB_SET] = run_store,       [VERB_ADD] = run_store,
+        [VERB_REPLACE] = run_store,   [VERB_APPEND] = run_store,
+        [VERB_PREPEND] = run_store,   [VERB_CAS] = run_store,
+        [VERB_BAD] = run_admin,
+    },
 };
 
 enum cmd_outcome
@@ -35,7 +46,7 @@ cmd_execute(struct cmd_thread *t, const struct request *req, struct cmd_cursor *
 {
     if (UNLIKELY(!reply_has_room(reply, LINE_BYTES, 1)))
         return CMD_FULL;
-    return table[req->verb](t, req, cursor, reply);
+    return table[req->dialect][req->verb](t, req, cursor, reply);
 }
 
 /* ---- made and unmade ------------------------------------------------------------------------- */

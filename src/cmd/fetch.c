@@ -7,10 +7,8 @@
  */
 #include "inner.h"
 
-#define COPY_BYTES_MAX 4096u
 #define WHOLE_SPANS_MAX 20u            /* pieces are at least 1/16 of 64 KiB less their headers */
 #define KEYS_PER_CALL 1024u
-#define ROUNDS_MAX 4u
 
 static bool
 is_gat(const struct request *req)
@@ -37,24 +35,34 @@ count_miss(struct cmd_thread *t, const struct request *req, enum store_gone gone
 }
 
 static void
-put_header(const struct request *req, struct reply *reply, struct slice key,
-           const struct store_view *v)
+put_header(const struct cmd_thread *t, const struct request *req, struct reply *reply,
+           struct slice key, const struct store_view *v)
 {
+    if (UNLIKELY(req->dialect == DIALECT_META)) {
+        meta_put_head(t, req, reply, key, v);
+        return;
+    }
     bool with_cas = req->verb == VERB_GETS || req->verb == VERB_GATS;
     reply_wrote(reply, proto_put_value_header(reply_at(reply), key, v->client_flags,
                                               (uint32_t)v->value_bytes, with_cas, v->cas));
 }
 
-/* May this value go into the reply now? */
-static bool
-fits(const struct store_view *v, struct slice key, struct reply *reply)
+static size_t
+header_bytes_max(const struct request *req, struct slice key)
+{
+    return UNLIKELY(req->dialect == DIALECT_META) ? LINE_BYTES : proto_value_header_max(key.len);
+}
+
+bool
+value_fits(const struct request *req, const struct store_view *v, struct slice key,
+           struct reply *reply)
 {
     if (UNLIKELY(!v->value && v->value_bytes > CMD_WHOLE_BYTES_MAX)) {
         if (!reply->windows)
             reply->wanted = CMD_WINDOW_BYTES;
         return reply->windows;
     }
-    size_t bytes = proto_value_header_max(key.len) + v->value_bytes + 2;
+    size_t bytes = header_bytes_max(req, key) + v->value_bytes + 2;
     bool spans = v->value || reply->span_count + WHOLE_SPANS_MAX + 3 <= REPLY_SPANS_MAX;
     if (LIKELY(reply->bytes + bytes <= reply->bytes_max && spans))
         return true;
@@ -77,7 +85,7 @@ put_pieces(struct cmd_thread *t, const struct request *req, struct store_key key
         return CMD_BROKEN;
     }
     CHECK(bytes == v->value_bytes);
-    put_header(req, reply, key.text, v);
+    put_header(t, req, reply, key.text, v);
     for (unsigned i = 0; i < n; i++)
         reply_span(reply, spans[i].iov_base, spans[i].iov_len);
     reply_text(reply, SLICE("\r\n"));
@@ -99,7 +107,7 @@ put_window(struct cmd_thread *t, const struct request *req, struct store_key key
         return CMD_BROKEN;
     }
     if (v)
-        put_header(req, reply, key.text, v);
+        put_header(t, req, reply, key.text, v);
     for (unsigned i = 0; i < n; i++)
         reply_span(reply, spans[i].iov_base, spans[i].iov_len);
     cursor->value_at += bytes;
@@ -108,10 +116,10 @@ put_window(struct cmd_thread *t, const struct request *req, struct store_key key
 }
 
 static void
-put_whole(const struct request *req, struct reply *reply, struct slice key,
-          const struct store_view *v)
+put_whole(const struct cmd_thread *t, const struct request *req, struct reply *reply,
+          struct slice key, const struct store_view *v)
 {
-    put_header(req, reply, key, v);
+    put_header(t, req, reply, key, v);
     if (v->value_bytes > COPY_BYTES_MAX) {
         reply_span(reply, v->value, v->value_bytes);
         reply_text(reply, SLICE("\r\n"));
@@ -123,12 +131,12 @@ put_whole(const struct request *req, struct reply *reply, struct slice key,
     reply_wrote(reply, v->value_bytes + 2);
 }
 
-static enum cmd_outcome
+enum cmd_outcome
 put_value(struct cmd_thread *t, const struct request *req, struct store_key key,
           const struct store_view *v, struct cmd_cursor *cursor, struct reply *reply)
 {
     if (LIKELY(v->value != NULL)) {
-        put_whole(req, reply, key.text, v);
+        put_whole(t, req, reply, key.text, v);
         return CMD_DONE;
     }
     if (v->value_bytes <= CMD_WHOLE_BYTES_MAX)
@@ -146,10 +154,11 @@ put_value(struct cmd_thread *t, const struct request *req, struct store_key key,
  * for a second try would meet an entry that has expired.
  */
 static bool
-would_fit(struct cmd_thread *t, struct store_key key, struct reply *reply)
+would_fit(struct cmd_thread *t, const struct request *req, struct store_key key,
+          struct reply *reply)
 {
     struct store_view v;
-    return store_get(t->store, key, NULL, &v) != STORE_OK || fits(&v, key.text, reply);
+    return store_get(t->store, key, NULL, &v) != STORE_OK || value_fits(req, &v, key.text, reply);
 }
 
 /* One key: CMD_DONE whether it was there or not. */
@@ -162,16 +171,16 @@ get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
     if (is_gat(req)) {
         touch = (struct store_get_options){.has_expiry = true,
                                            .expiry = expiry_of(t, req->exptime)};
-        if (!would_fit(t, key, reply))
+        if (!would_fit(t, req, key, reply))
             return CMD_FULL;
     }
     /* Pieces that are gone: evicted, or the value was replaced since; then the new one is there. */
-    for (unsigned round = 0; round < ROUNDS_MAX; round++) {
+    for (unsigned round = 0; round < VALUE_ROUNDS_MAX; round++) {
         if (store_get(t->store, key, is_gat(req) ? &touch : NULL, &v) != STORE_OK) {
             count_miss(t, req, v.gone);
             return CMD_DONE;
         }
-        if (UNLIKELY(!fits(&v, key.text, reply)))
+        if (UNLIKELY(!value_fits(req, &v, key.text, reply)))
             return CMD_FULL;
         enum cmd_outcome outcome = put_value(t, req, key, &v, cursor, reply);
         if (LIKELY(outcome != CMD_BROKEN)) {
@@ -183,8 +192,7 @@ get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
     return CMD_DONE;
 }
 
-/* The rest of a value whose first windows have gone out. */
-static enum cmd_outcome
+enum cmd_outcome
 resume_value(struct cmd_thread *t, const struct request *req, struct slice text,
              struct cmd_cursor *cursor, struct reply *reply)
 {

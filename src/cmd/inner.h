@@ -59,8 +59,11 @@ key_of(struct cmd_thread *t, const struct request *req, struct slice text, size_
     return key;
 }
 
-/* Room for any one-line reply. */
-#define LINE_BYTES 128u
+/* Room for any one-line reply: that of a meta command may repeat key and opaque, and more. */
+#define LINE_BYTES 512u
+
+/* A longer value is not copied, but goes out from where it lies. */
+#define COPY_BYTES_MAX 4096u
 
 /* What a client means by an expiry time, on the store's clock. */
 uint32_t expiry_of(const struct cmd_thread *t, int32_t exptime);
@@ -84,6 +87,37 @@ enum cmd_outcome run_admin(struct cmd_thread *t, const struct request *req,
 enum cmd_outcome run_stats(struct cmd_thread *t, const struct request *req,
                            struct cmd_cursor *cursor, struct reply *reply);
 
+/* Meta commands, meta.c. */
+enum cmd_outcome run_mg(struct cmd_thread *t, const struct request *req,
+                        struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome run_md(struct cmd_thread *t, const struct request *req,
+                        struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome run_ma(struct cmd_thread *t, const struct request *req,
+                        struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome run_me(struct cmd_thread *t, const struct request *req,
+                        struct cmd_cursor *cursor, struct reply *reply);
+/* What ms asks for beside the mode; its reply; the line in front of a value. */
+void meta_put_ask(const struct request *req, struct store_put *put);
+enum cmd_outcome meta_stored(const struct request *req, struct reply *reply,
+                             enum store_outcome outcome, const struct store_result *result);
+void meta_put_head(const struct cmd_thread *t, const struct request *req, struct reply *reply,
+                   struct slice key, const struct store_view *v);
+
+/* May this value go into the reply now?  Where not, reply->wanted says what it needs. */
+bool value_fits(const struct request *req, const struct store_view *v, struct slice key,
+                struct reply *reply);
+/* A value behind its header.  BROKEN: parts of it and the entry are gone; FULL: one window. */
+enum cmd_outcome put_value(struct cmd_thread *t, const struct request *req, struct store_key key,
+                           const struct store_view *v, struct cmd_cursor *cursor,
+                           struct reply *reply);
+/* The rest of a value whose first windows have gone out. */
+enum cmd_outcome resume_value(struct cmd_thread *t, const struct request *req, struct slice text,
+                              struct cmd_cursor *cursor, struct reply *reply);
+#define VALUE_ROUNDS_MAX 4u            /* ... before a value that is broken each time is a miss */
+
+/* Having run out of room calls for as much housekeeping as this many stores. */
+#define STORES_AT_AGAIN 1024u
+
 static inline enum cmd_outcome
 answer(const struct request *req, struct reply *reply, struct slice text)
 {
@@ -96,7 +130,8 @@ answer(const struct request *req, struct reply *reply, struct slice text)
 enum cmd_outcome store_refused(struct cmd_thread *t, const struct request *req,
                                enum store_outcome why, struct reply *reply);
 enum cmd_outcome store_done(struct cmd_thread *t, const struct request *req,
-                            enum store_outcome outcome, struct reply *reply);
+                            enum store_outcome outcome, const struct store_result *result,
+                            struct reply *reply);
 struct store_put put_of(struct cmd_thread *t, const struct request *req);
 
 #endif

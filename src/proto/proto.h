@@ -33,6 +33,7 @@ enum verb {
     VERB_GET, VERB_GETS, VERB_GAT, VERB_GATS,
     VERB_SET, VERB_ADD, VERB_REPLACE, VERB_APPEND, VERB_PREPEND, VERB_CAS,
     VERB_DELETE, VERB_INCR, VERB_DECR, VERB_TOUCH,
+    VERB_MG, VERB_MD, VERB_MA, VERB_ME,            /* meta only */
     VERB_FLUSH_ALL, VERB_VERSION, VERB_VERBOSITY, VERB_QUIT, VERB_MN,
     VERB_STATS, VERB_CACHE_MEMLIMIT, VERB_SHUTDOWN,
     VERB_BAD,                                      /* answered by `error` alone */
@@ -69,6 +70,7 @@ struct request_more {
     uint32_t opaque;              /* binary, in the order of its bytes */
     uint8_t opcode;               /* binary */
     bool has_cas;
+    bool decrement;               /* meta ma */
     bool key_encoded;             /* meta b: the key came in base64 and is decoded in key_room */
     char key_room[PROTO_KEY_BYTES_MAX];
 };
@@ -116,6 +118,28 @@ enum parse proto_parse(const char *in, size_t len, size_t *searched, struct requ
  * key returned.  False when there are no more.  Keys have been checked by proto_parse.
  */
 bool proto_next_key(const struct request *req, size_t *cursor, struct slice *out_key);
+
+/* ---- meta ------------------------------------------------------------------------------------ */
+
+/* The flags of a request, one at a time, as proto_next_key(). */
+bool proto_next_flag(const struct request *req, size_t *cursor, struct slice *out_flag);
+
+/*
+ * Keeps those that the reply to an ms repeats, for when the line is gone: req->more.flags lies in
+ * `room` afterwards.
+ */
+#define PROTO_OPAQUE_BYTES_MAX 32u                 /* the O included */
+#define PROTO_KEPT_FLAGS_BYTES (PROTO_OPAQUE_BYTES_MAX + sizeof "" + sizeof "k s c ")
+void proto_keep_flags(struct request *req, char *room);
+
+/*
+ * Writes a key, in base64 where `encoded` or where it could not stand in a line: *out_encoded
+ * tells.  At most PROTO_META_KEY_CHARS_MAX bytes; returns their number.
+ */
+#define PROTO_META_KEY_CHARS_MAX ((PROTO_KEY_BYTES_MAX + 2) / 3 * 4)
+size_t proto_put_meta_key(char *at, struct slice key, bool encoded, bool *out_encoded);
+
+/* ---- replies --------------------------------------------------------------------------------- */
 
 /* Longest "VALUE <key> <flags> <bytes> <cas>\r\n" for a key of this length. */
 static inline size_t

@@ -23,6 +23,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "meta.h"
 #include "text_token.h"
 
 #define LINE_BYTES_MIN 4u             /* terminator included */
@@ -433,6 +434,7 @@ parse_arguments(struct tokens *t, struct request *req)
     case VERB_CACHE_MEMLIMIT:
         parse_number(t, req, PROTO_ERROR);
         return true;
+    case VERB_MG: case VERB_MD: case VERB_MA: case VERB_ME:
     case VERB_BAD: case VERB_COUNT:
         break;
     }
@@ -462,6 +464,9 @@ parse_line(const char *in, size_t line_bytes, struct request *req)
         t.count = 1;
         req->verb = VERB_SET;
         parse_store(&t, req);
+        return true;
+    }
+    if (in[0] == 'm' && meta_parse(&t, req)) {
         return true;
     }
     req->verb = parse_verb(&t);

@@ -66,13 +66,27 @@ def known_differences(path=DIFFERENCES):
     return found
 
 
+def said_by(case):
+    """All that the client sends, over streams."""
+    return [item.get("s", "") + item.get("tcp", "") if isinstance(item, dict) else item
+            for item in as_list(case["send"])]
+
+
+def has_meta(case):
+    return any(re.search(r"(^|\n)(mg|ms|md|ma|me) ", said) for said in said_by(case))
+
+
+def has_binary(case):
+    return any("\x80" in said for said in said_by(case))
+
+
+def is_udp(case):
+    return case.get("transport") == "udp"
+
+
 def is_text_only(case):
     """Sends neither meta commands nor binary bytes, and not over UDP."""
-    for item in as_list(case["send"]):
-        said = item.get("s", "") + item.get("tcp", "") if isinstance(item, dict) else item
-        if "\x80" in said or re.search(r"(^|\n)(mg|ms|md|ma|me) ", said):
-            return False
-    return case.get("transport") != "udp"
+    return not has_binary(case) and not has_meta(case) and not is_udp(case)
 
 
 def as_list(value, length=1):

@@ -11,7 +11,7 @@ import pytest
 import server
 
 # Counters that depend on nothing but the commands.
-COUNTERS = """cmd_get cmd_set cmd_flush cmd_touch get_hits get_misses get_expired get_flushed
+COUNTERS = """cmd_get cmd_set cmd_flush cmd_touch cmd_meta get_hits get_misses get_expired get_flushed
     delete_misses delete_hits incr_misses incr_hits decr_misses decr_hits cas_misses cas_hits
     cas_badval touch_hits touch_misses curr_items total_items evictions store_too_large
     store_no_memory""".split()
@@ -45,6 +45,13 @@ STREAMS = {
         b"set", b"b", b"1") + b"touch b -1\r\nget b\r\ngat 0 b\r\n",
     "too large": store(b"set", b"a", b"1") + store(b"set", b"a", b"x" * 2000000) + store(
         b"add", b"b", b"x" * 2000000) + b"get a\r\n",
+    "meta": b"".join([
+        b"ms a 1\r\nx\r\nms a 1 ME\r\nx\r\nms b 1 MR\r\nx\r\nms b 1 C5\r\nx\r\n",
+        b"ms a 1 C0\r\nx\r\nms a 1 MA\r\nx\r\nms a 1 T\r\nx\r\n",
+        b"mg a v\r\nmg a T30\r\nmg b\r\nmg b T30 q\r\nmg v N30\r\nmg w N30 T60\r\nmg v\r\n",
+        b"md a C0\r\nmd a I\r\nmd a\r\nmd a\r\nmd b I\r\nmg v T-1\r\nmg v\r\nmg v\r\n",
+        b"ma n\r\nma n MD\r\nma n N0 J7\r\nma n D5\r\nma n MD q\r\nma n C99\r\nma w\r\n",
+        b"me none\r\nmn\r\n"]),
     "bad": b"nonsense\r\n" + b"set a 0 0 x\r\nset a 0 0 3\r\nabcdefnonsense\r\nget a\r\n",
 }
 

@@ -170,7 +170,7 @@ random_cas(struct model *m, const struct known *k)
     }
 }
 
-/* The number of a new value: the one that was chosen, or one that grows as long as the entry lives. */
+/* The number of a new value: what was chosen, or one that grows as long as the entry lives. */
 static void
 check_cas(const struct model *m, const struct known *k, const uint64_t *chosen, uint64_t cas)
 {

@@ -316,7 +316,7 @@ put(struct maker *m, const char *at, size_t len)
 static const char *const commands[] = {
     "get", "gets", "gat", "gats", "set", "add", "replace", "append", "prepend", "cas", "delete",
     "incr", "decr", "touch", "flush_all", "version", "verbosity", "quit", "mn", "stats",
-    "cache_memlimit", "shutdown", "set", "cas", "get", "mg", "slabs", "GET", "setx", "se", "a",
+    "cache_memlimit", "shutdown", "set", "cas", "get", "mz", "slabs", "GET", "setx", "se", "a",
     "noreply", "HTTP/1.1",
 };
 

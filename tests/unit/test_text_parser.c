@@ -62,7 +62,8 @@ static const struct {
     {"version noreply\r\n", "version"},
     {"quit\r\n", "quit"},
     {"quit noreply\r\n", "quit"},
-    {"mg foo v\r\n", "bad (ERROR)"},
+    {"mz foo v\r\n", "bad (ERROR)"},
+    {" mg foo v\r\n", "bad (ERROR)"},
     {"slabs reassign 1 2 noreply\r\n", "bad noreply"},
 
     /* unknown commands */

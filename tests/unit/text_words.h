@@ -69,7 +69,35 @@ struct told {
     struct slice args;
     struct slice error;      /* without CR LF; at == NULL: no error */
     size_t swallow_bytes;
+    const struct request_more *more;   /* of a meta request; or NULL */
 };
+
+static inline void
+say_more(struct words *w, const struct request_more *more)
+{
+    say_bytes(w, " '", more->flags, "'");
+    if (more->key_encoded) {
+        say(w, " encoded");
+    }
+    if (more->has_cas) {
+        say(w, " cas=%" PRIu64, more->cas);
+    }
+    if (more->cas_new) {
+        say(w, " cas-new=%" PRIu64, more->cas_new);
+    }
+    if (more->initial) {
+        say(w, " initial=%" PRIu64, more->initial);
+    }
+    if (more->vivify_exptime) {
+        say(w, " vivify=%" PRId32, more->vivify_exptime);
+    }
+    if (more->recache_exptime) {
+        say(w, " recache=%" PRId32, more->recache_exptime);
+    }
+    if (more->decrement) {
+        say(w, " decrement");
+    }
+}
 
 static inline void
 say_told(struct words *w, const struct told *t)
@@ -95,6 +123,9 @@ say_told(struct words *w, const struct told *t)
         say_bytes(w, " args='", t->args, "'");
     }
     say(w, "%s%s", t->bad_number ? " bad-number" : "", t->noreply ? " noreply" : "");
+    if (t->more) {
+        say_more(w, t->more);
+    }
     if (t->swallow_bytes) {
         say(w, " swallow=%zu", t->swallow_bytes);
     }
@@ -112,6 +143,7 @@ static const char *const verb_names[VERB_COUNT] = {
     [VERB_SET] = "set", [VERB_ADD] = "add", [VERB_REPLACE] = "replace", [VERB_APPEND] = "append",
     [VERB_PREPEND] = "prepend", [VERB_CAS] = "cas", [VERB_DELETE] = "delete",
     [VERB_INCR] = "incr", [VERB_DECR] = "decr", [VERB_TOUCH] = "touch",
+    [VERB_MG] = "mg", [VERB_MD] = "md", [VERB_MA] = "ma", [VERB_ME] = "me",
     [VERB_FLUSH_ALL] = "flush_all", [VERB_VERSION] = "version", [VERB_VERBOSITY] = "verbosity",
     [VERB_QUIT] = "quit", [VERB_MN] = "mn", [VERB_STATS] = "stats",
     [VERB_CACHE_MEMLIMIT] = "cache_memlimit", [VERB_SHUTDOWN] = "shutdown", [VERB_BAD] = "bad",
@@ -159,6 +191,7 @@ tell_request(enum parse outcome, const struct request *req, struct told *t)
     t->bad_chunk = req->bad_chunk;
     t->args = req->args;
     t->swallow_bytes = req->swallow_bytes;
+    t->more = good && req->dialect == DIALECT_META ? &req->more : NULL;
     t->error = (struct slice){NULL, 0};
     if (req->error.len) {
         assert_false(good);
