@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "binary.h"
 #include "reply.h"
 
 #define PROTO_KEY_BYTES_MAX 250u
@@ -68,7 +69,11 @@ struct request_more {
     int32_t vivify_exptime;       /* meta N */
     int32_t recache_exptime;      /* meta R */
     uint32_t opaque;              /* binary, in the order of its bytes */
+    enum verb verb_plain;         /* binary: of the opcode alone, where a cas has made it VERB_CAS */
     uint8_t opcode;               /* binary */
+    uint8_t status;               /* binary, VERB_BAD: the enum binary_status of the answer */
+    bool hang_up;                 /* binary, VERB_BAD: close after it */
+    bool with_key;                /* binary: the answer repeats the key */
     bool has_cas;
     bool decrement;               /* meta ma */
     bool key_encoded;             /* meta b: the key came in base64 and is decoded in key_room */
@@ -78,7 +83,7 @@ struct request_more {
 struct request {
     enum verb verb;
     enum dialect dialect;
-    bool noreply;
+    bool noreply;                 /* binary: a quiet opcode; errors are sent all the same */
     bool bad_chunk;               /* storage: the data block does not end in CR LF */
     bool has_number;              /* flush_all: a delay was given, in exptime */
     bool bad_number;              /* flush_all: what was given is no delay */
@@ -88,7 +93,7 @@ struct request {
     uint32_t client_flags;
     int32_t exptime;              /* as sent: 0, negative, relative or absolute seconds */
     uint64_t number;              /* cas unique, delta, megabytes, verbosity */
-    size_t value_bytes;           /* storage: length of the data block without CR LF */
+    size_t value_bytes;           /* storage: length of the data block without its tail */
     const char *value;            /* storage: the block, or NULL while it is not all in the input */
     struct slice args;            /* stats, shutdown: the rest of the line, trimmed of blanks */
     struct slice error;           /* VERB_BAD: the reply line with CR LF; empty when silenced */
@@ -97,6 +102,20 @@ struct request {
     uint32_t batch, batch_at;     /* for cmd/: where its hashes are; 0 from the parser */
     struct request_more more;
 };
+
+/* What follows the value_bytes of a data block and belongs to it: CR LF, but in packets. */
+static inline size_t
+proto_tail_bytes(const struct request *req)
+{
+    return req->dialect == DIALECT_BINARY ? 0 : 2;
+}
+
+/* The time of expiry that the client sent.  In packets it has no sign: -1 is a year far off. */
+static inline int64_t
+proto_exptime(const struct request *req)
+{
+    return req->dialect == DIALECT_BINARY ? (int64_t)(uint32_t)req->exptime : req->exptime;
+}
 
 enum parse {
     PARSE_DONE,    /* one request, `used` bytes: line and data block; swallow_bytes not included */
@@ -112,6 +131,13 @@ enum parse {
  */
 enum parse proto_parse(const char *in, size_t len, size_t *searched, struct request *req,
                        size_t *used);
+
+/*
+ * The same for a connection that speaks binary, which is one whose first byte was
+ * PROTO_BINARY_MAGIC.  The "line" of a packet is its header, extras and key, the data block its
+ * value.  A key may have any bytes in it, blanks too: it is req->key, `keys` is empty.
+ */
+enum parse proto_parse_binary(const char *in, size_t len, struct request *req, size_t *used);
 
 /*
  * The keys of a get, one at a time.  cursor: offset into req->keys, 0 at the start, moved past the
