@@ -20,7 +20,7 @@ flush_all(struct cmd_thread *t, const struct request *req, struct reply *reply)
     if (req->bad_number)
         return answer(req, reply, PROTO_BAD_EXPTIME);
     bool later = req->has_number && req->exptime > 0;
-    store_flush(t->store, later ? expiry_of(t, req->exptime) : store_now(t->store));
+    store_flush(t->store, later ? expiry_of(t, proto_exptime(req)) : store_now(t->store));
     return answer(req, reply, PROTO_OK);
 }
 
@@ -89,14 +89,7 @@ run_admin(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
 
 /* ---- stats ----------------------------------------------------------------------------------- */
 
-/* Lines of statistics, gathered in a block of their own: there may be thousands. */
-struct gather {
-    char *at;
-    size_t len, cap;
-    bool failed;
-};
-
-static void
+void
 gather_text(struct gather *g, const char *text, size_t n)
 {
     if (g->len + n > g->cap && !g->failed) {

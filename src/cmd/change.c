@@ -40,10 +40,18 @@ is_join(const struct request *req)
     return req->verb == VERB_APPEND || req->verb == VERB_PREPEND;
 }
 
+static enum verb
+verb_of(const struct cmd_thread *t, const struct request *req)
+{
+    return UNLIKELY(req->dialect == DIALECT_BINARY) ? binary_store_verb(t, req) : req->verb;
+}
+
 /* A set that fails takes the old value with it: better none than one that should be gone. */
 static bool
 takes_old_with_it(const struct request *req)
 {
+    if (req->dialect == DIALECT_BINARY)
+        return req->more.verb_plain == VERB_SET;
     return req->verb == VERB_SET || req->dialect == DIALECT_META;
 }
 
@@ -55,6 +63,8 @@ store_refused(struct cmd_thread *t, const struct request *req, enum store_outcom
     count(t, large ? CMD_store_too_large : CMD_store_no_memory);
     if (takes_old_with_it(req))
         store_delete(t->store, key_of(t, req, req->key, 0));
+    if (req->dialect == DIALECT_BINARY)
+        return binary_stored(req, reply, why, 0);
     return answer(req, reply, large ? PROTO_TOO_LARGE : PROTO_NO_MEMORY_STORING);
 }
 
@@ -81,10 +91,12 @@ store_done(struct cmd_thread *t, const struct request *req, enum store_outcome o
     }
     count(t, CMD_cmd_set);
     t->stores++;
-    if (req->verb == VERB_CAS)
+    if (verb_of(t, req) == VERB_CAS)
         count_cas(t, outcome);
     if (UNLIKELY(req->dialect == DIALECT_META))
         return meta_stored(req, reply, outcome, result);
+    if (UNLIKELY(req->dialect == DIALECT_BINARY))
+        return binary_stored(req, reply, outcome, outcome == STORE_OK ? result->cas : 0);
     switch (outcome) {
     case STORE_OK:
         return answer(req, reply, PROTO_STORED);
@@ -123,15 +135,17 @@ put_of(struct cmd_thread *t, const struct request *req)
         [VERB_PREPEND] = STORE_PREPEND, [VERB_CAS] = STORE_CAS,
     };
     struct store_put put = {
-        .mode = modes[req->verb],
+        .mode = modes[verb_of(t, req)],
         .key = key_of(t, req, req->key, 0),
         .client_flags = req->client_flags,
-        .expiry = expiry_of(t, req->exptime),
+        .expiry = expiry_of(t, proto_exptime(req)),
         .cas_expected = req->number,
         .joined_bytes_max = value_bytes_max(t, req),
     };
     if (UNLIKELY(req->dialect == DIALECT_META))
         meta_put_ask(req, &put);
+    if (UNLIKELY(req->dialect == DIALECT_BINARY))
+        binary_put_compare(t, req, &put);
     return put;
 }
 
@@ -245,7 +259,7 @@ struct cmd_upload {
     uint64_t received;                 /* bytes of the value */
     char *sink;                        /* SINK_BYTES, or NULL: spill */
     unsigned tail_len;
-    char tail[2];                      /* what should be CR LF */
+    char tail[2];                      /* proto_tail_bytes(): what should be CR LF */
     char kept_flags[PROTO_KEPT_FLAGS_BYTES];
     char spill[192];
 };
@@ -310,7 +324,7 @@ cmd_upload_room(struct cmd_thread *t, struct cmd_upload *u, char **out_at, size_
     uint64_t left = u->req.value_bytes - u->received;
     if (left == 0) {
         *out_at = u->tail + u->tail_len;
-        *out_len = sizeof u->tail - u->tail_len;
+        *out_len = proto_tail_bytes(&u->req) - u->tail_len;
         return CMD_DONE;
     }
     if (u->store) {
@@ -358,7 +372,7 @@ cmd_upload_is_aside(const struct cmd_upload *u)
 uint64_t
 cmd_upload_missing(const struct cmd_upload *u)
 {
-    return u->req.value_bytes - u->received + sizeof u->tail - u->tail_len;
+    return u->req.value_bytes - u->received + proto_tail_bytes(&u->req) - u->tail_len;
 }
 
 static void
@@ -371,13 +385,14 @@ upload_free(struct cmd_upload *u)
 enum cmd_outcome
 cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u, struct reply *reply)
 {
-    CHECK(u->received == u->req.value_bytes && u->tail_len == sizeof u->tail);
+    const size_t tail_bytes = proto_tail_bytes(&u->req);
+    CHECK(u->received == u->req.value_bytes && u->tail_len == tail_bytes);
     if (!reply_has_room(reply, LINE_BYTES, 0))
         return CMD_FULL;
     enum cmd_outcome outcome;
     if (!u->store) {
         outcome = store_done(t, &u->req, STORE_NO_MEMORY, NULL, reply);
-    } else if (memcmp(u->tail, "\r\n", 2) != 0) {
+    } else if (memcmp(u->tail, "\r\n", tail_bytes) != 0) {
         store_upload_abort(t->store, u->store);
         outcome = bad_chunk(t, &u->req, reply);
     } else {

@@ -38,6 +38,17 @@ static run_fn *const table[][VERB_COUNT] = {
         [VERB_PREPEND] = run_store,   [VERB_CAS] = run_store,
         [VERB_BAD] = run_admin,
     },
+    [DIALECT_BINARY] = {
+        [VERB_GET] = run_get,            [VERB_GAT] = run_get,
+        [VERB_SET] = run_store,          [VERB_ADD] = run_store,
+        [VERB_REPLACE] = run_store,      [VERB_APPEND] = run_store,
+        [VERB_PREPEND] = run_store,      [VERB_CAS] = run_store,
+        [VERB_DELETE] = binary_delete,   [VERB_INCR] = binary_arith,
+        [VERB_DECR] = binary_arith,      [VERB_TOUCH] = binary_touch,
+        [VERB_FLUSH_ALL] = binary_admin, [VERB_VERSION] = binary_admin,
+        [VERB_MN] = binary_admin,        [VERB_QUIT] = binary_admin,
+        [VERB_STATS] = binary_stats,     [VERB_BAD] = binary_admin,
+    },
 };
 
 enum cmd_outcome
@@ -221,7 +232,7 @@ cmd_memory_repay(struct cmd_thread *t, size_t bytes)
 /* ---- time ------------------------------------------------------------------------------------ */
 
 uint32_t
-expiry_of(const struct cmd_thread *t, int32_t exptime)
+expiry_of(const struct cmd_thread *t, int64_t exptime)
 {
     if (exptime == 0)
         return STORE_EXPIRY_NEVER;
@@ -229,6 +240,6 @@ expiry_of(const struct cmd_thread *t, int32_t exptime)
         return EXPIRY_PASSED;
     if (exptime <= EXPTIME_RELATIVE_MAX)
         return store_now(t->store) + (uint32_t)exptime;
-    int64_t at = (int64_t)exptime - t->cmd->config.hooks.epoch_offset_s;
+    int64_t at = exptime - t->cmd->config.hooks.epoch_offset_s;
     return at <= (int64_t)EXPIRY_PASSED ? EXPIRY_PASSED : (uint32_t)at;
 }

@@ -1,5 +1,5 @@
 /*
- * fetch.c -- get gets gat gats touch.
+ * fetch.c -- get gets gat gats touch, and the gets of the binary protocol.
  *
  * A value of up to COPY_BYTES_MAX bytes is copied behind its header, a longer one goes out from
  * where it lies in the store: past that length a span costs less than the copy.  A request may be
@@ -34,6 +34,7 @@ count_miss(struct cmd_thread *t, const struct request *req, enum store_gone gone
         count(t, CMD_get_flushed);
 }
 
+/* No longer than proto_value_header_max(), whatever the dialect. */
 static void
 put_header(const struct cmd_thread *t, const struct request *req, struct reply *reply,
            struct slice key, const struct store_view *v)
@@ -42,9 +43,21 @@ put_header(const struct cmd_thread *t, const struct request *req, struct reply *
         meta_put_head(t, req, reply, key, v);
         return;
     }
+    if (UNLIKELY(req->dialect == DIALECT_BINARY)) {
+        binary_put_hit(req, reply, key, v);
+        return;
+    }
     bool with_cas = req->verb == VERB_GETS || req->verb == VERB_GATS;
     reply_wrote(reply, proto_put_value_header(reply_at(reply), key, v->client_flags,
                                               (uint32_t)v->value_bytes, with_cas, v->cas));
+}
+
+/* What follows a value. */
+static void
+put_tail(const struct request *req, struct reply *reply)
+{
+    if (LIKELY(proto_tail_bytes(req) > 0))
+        reply_text(reply, SLICE("\r\n"));
 }
 
 static size_t
@@ -88,7 +101,7 @@ put_pieces(struct cmd_thread *t, const struct request *req, struct store_key key
     put_header(t, req, reply, key.text, v);
     for (unsigned i = 0; i < n; i++)
         reply_span(reply, spans[i].iov_base, spans[i].iov_len);
-    reply_text(reply, SLICE("\r\n"));
+    put_tail(req, reply);
     return CMD_DONE;
 }
 
@@ -122,13 +135,13 @@ put_whole(const struct cmd_thread *t, const struct request *req, struct reply *r
     put_header(t, req, reply, key, v);
     if (v->value_bytes > COPY_BYTES_MAX) {
         reply_span(reply, v->value, v->value_bytes);
-        reply_text(reply, SLICE("\r\n"));
+        put_tail(req, reply);
         return;
     }
     char *at = reply_at(reply);
     memcpy(at, v->value, v->value_bytes);
-    memcpy(at + v->value_bytes, "\r\n", 2);
-    reply_wrote(reply, v->value_bytes + 2);
+    memcpy(at + v->value_bytes, "\r\n", 2);    /* where there is no tail it is written over */
+    reply_wrote(reply, v->value_bytes + proto_tail_bytes(req));
 }
 
 enum cmd_outcome
@@ -147,6 +160,17 @@ put_value(struct cmd_thread *t, const struct request *req, struct store_key key,
     enum cmd_outcome outcome = put_window(t, req, key, v, cursor, reply);
     cursor->in_value = outcome == CMD_FULL;
     return outcome;
+}
+
+/* One key was not there. */
+static enum cmd_outcome
+miss(struct cmd_thread *t, const struct request *req, struct slice key, enum store_gone gone,
+     struct reply *reply)
+{
+    count_miss(t, req, gone);
+    if (UNLIKELY(req->dialect == DIALECT_BINARY))
+        binary_put_miss(req, reply, key);
+    return CMD_DONE;
 }
 
 /*
@@ -170,16 +194,14 @@ get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
     struct store_get_options touch;
     if (is_gat(req)) {
         touch = (struct store_get_options){.has_expiry = true,
-                                           .expiry = expiry_of(t, req->exptime)};
+                                           .expiry = expiry_of(t, proto_exptime(req))};
         if (!would_fit(t, req, key, reply))
             return CMD_FULL;
     }
     /* Pieces that are gone: evicted, or the value was replaced since; then the new one is there. */
     for (unsigned round = 0; round < VALUE_ROUNDS_MAX; round++) {
-        if (store_get(t->store, key, is_gat(req) ? &touch : NULL, &v) != STORE_OK) {
-            count_miss(t, req, v.gone);
-            return CMD_DONE;
-        }
+        if (store_get(t->store, key, is_gat(req) ? &touch : NULL, &v) != STORE_OK)
+            return miss(t, req, key.text, v.gone, reply);
         if (UNLIKELY(!value_fits(req, &v, key.text, reply)))
             return CMD_FULL;
         enum cmd_outcome outcome = put_value(t, req, key, &v, cursor, reply);
@@ -188,8 +210,7 @@ get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
             return outcome;
         }
     }
-    count_miss(t, req, STORE_GONE_ABSENT);
-    return CMD_DONE;
+    return miss(t, req, key.text, STORE_GONE_ABSENT, reply);
 }
 
 enum cmd_outcome
@@ -198,7 +219,7 @@ resume_value(struct cmd_thread *t, const struct request *req, struct slice text,
 {
     if (cursor->value_at == cursor->value_bytes) {
         cursor->in_value = false;
-        reply_text(reply, SLICE("\r\n"));
+        put_tail(req, reply);
         return CMD_DONE;
     }
     if (!reply->windows) {
@@ -258,8 +279,27 @@ run_get(struct cmd_thread *t, const struct request *req, struct cmd_cursor *curs
     if (!reply_has_room(reply, LINE_BYTES, 0))
         return CMD_FULL;
     *cursor = (struct cmd_cursor){0};
-    reply_text(reply, PROTO_END);
+    if (LIKELY(req->dialect != DIALECT_BINARY))
+        reply_text(reply, PROTO_END);
     return CMD_DONE;
+}
+
+bool
+touch_entry(struct cmd_thread *t, const struct request *req, struct store_view *out_view)
+{
+    struct store_get_options options = {.has_expiry = true,
+                                        .expiry = expiry_of(t, proto_exptime(req))};
+    count(t, CMD_cmd_touch);
+    if (store_get(t->store, key_of(t, req, req->key, 0), &options, out_view) == STORE_OK) {
+        count(t, CMD_touch_hits);
+        return true;
+    }
+    count(t, CMD_touch_misses);
+    if (out_view->gone == STORE_GONE_EXPIRED)
+        count(t, CMD_get_expired);
+    else if (out_view->gone == STORE_GONE_FLUSHED)
+        count(t, CMD_get_flushed);
+    return false;
 }
 
 enum cmd_outcome
@@ -268,16 +308,5 @@ run_touch(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
 {
     (void)cursor;
     struct store_view v;
-    struct store_get_options touch = {.has_expiry = true, .expiry = expiry_of(t, req->exptime)};
-    count(t, CMD_cmd_touch);
-    if (store_get(t->store, key_of(t, req, req->key, 0), &touch, &v) == STORE_OK) {
-        count(t, CMD_touch_hits);
-        return answer(req, reply, PROTO_TOUCHED);
-    }
-    count(t, CMD_touch_misses);
-    if (v.gone == STORE_GONE_EXPIRED)
-        count(t, CMD_get_expired);
-    else if (v.gone == STORE_GONE_FLUSHED)
-        count(t, CMD_get_flushed);
-    return answer(req, reply, PROTO_NOT_FOUND);
+    return answer(req, reply, touch_entry(t, req, &v) ? PROTO_TOUCHED : PROTO_NOT_FOUND);
 }

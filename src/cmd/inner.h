@@ -66,7 +66,7 @@ key_of(struct cmd_thread *t, const struct request *req, struct slice text, size_
 #define COPY_BYTES_MAX 4096u
 
 /* What a client means by an expiry time, on the store's clock. */
-uint32_t expiry_of(const struct cmd_thread *t, int32_t exptime);
+uint32_t expiry_of(const struct cmd_thread *t, int64_t exptime);
 
 /* Is this value, with memcached's overhead for an item, beyond -I? */
 bool too_large(const struct cmd_thread *t, const struct request *req);
@@ -114,6 +114,39 @@ enum cmd_outcome put_value(struct cmd_thread *t, const struct request *req, stru
 enum cmd_outcome resume_value(struct cmd_thread *t, const struct request *req, struct slice text,
                               struct cmd_cursor *cursor, struct reply *reply);
 #define VALUE_ROUNDS_MAX 4u            /* ... before a value that is broken each time is a miss */
+/* What of it is in binary.c. */
+enum cmd_outcome binary_delete(struct cmd_thread *t, const struct request *req,
+                               struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome binary_arith(struct cmd_thread *t, const struct request *req,
+                              struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome binary_touch(struct cmd_thread *t, const struct request *req,
+                              struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome binary_admin(struct cmd_thread *t, const struct request *req,
+                              struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome binary_stats(struct cmd_thread *t, const struct request *req,
+                              struct cmd_cursor *cursor, struct reply *reply);
+
+/* The answers of binary requests to what is done for all dialects. */
+void binary_put_hit(const struct request *req, struct reply *reply, struct slice key,
+                    const struct store_view *v);
+void binary_put_miss(const struct request *req, struct reply *reply, struct slice key);
+enum cmd_outcome binary_stored(const struct request *req, struct reply *reply,
+                               enum store_outcome outcome, uint64_t cas);
+enum verb binary_store_verb(const struct cmd_thread *t, const struct request *req);
+void binary_put_compare(const struct cmd_thread *t, const struct request *req,
+                        struct store_put *put);
+
+/* Lines or packets of statistics, gathered in a block of their own: there may be thousands. */
+struct gather {
+    char *at;
+    size_t len, cap;
+    bool failed;
+};
+
+void gather_text(struct gather *g, const char *text, size_t n);
+
+/* touch without its answer, counted.  False: not there. */
+bool touch_entry(struct cmd_thread *t, const struct request *req, struct store_view *out_view);
 
 /* Having run out of room calls for as much housekeeping as this many stores. */
 #define STORES_AT_AGAIN 1024u

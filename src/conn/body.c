@@ -88,7 +88,7 @@ body_begin(struct conn_worker *w, struct visit *v, const struct request *req)
     struct conn *c = v->conn;
     if (!reply_has_room(&w->reply, BODY_REPLY_MAX, 0) && !visit_send(w, v))
         return VISIT_BLOCKED;
-    size_t block = req->value_bytes + 2;
+    size_t block = req->value_bytes + proto_tail_bytes(req);
     size_t there = v->len - v->done - req->line_bytes;
     struct cmd_upload *upload;
     enum cmd_body body;

@@ -140,7 +140,7 @@ enum parse proto_parse(const char *in, size_t len, size_t *searched, struct requ
 enum parse proto_parse_binary(const char *in, size_t len, struct request *req, size_t *used);
 
 /*
- * The keys of a get, one at a time.  cursor: offset into req->keys, 0 at the start, moved past the
+ * The keys of a get, one at a time; of a packet its only one.  cursor: offset into req->keys, 0 at the start, moved past the
  * key returned.  False when there are no more.  Keys have been checked by proto_parse.
  */
 bool proto_next_key(const struct request *req, size_t *cursor, struct slice *out_key);

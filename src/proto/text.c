@@ -152,6 +152,12 @@ next_key(const char **at, const char *end, struct slice *out_key)
 bool
 proto_next_key(const struct request *req, size_t *cursor, struct slice *out_key)
 {
+    if (UNLIKELY(req->dialect == DIALECT_BINARY)) {
+        bool first = *cursor == 0;
+        *cursor = req->key.len;
+        *out_key = req->key;
+        return first;
+    }
     const char *at = req->keys.at + *cursor;
     bool found = next_key(&at, req->keys.at + req->keys.len, out_key);
     *cursor = (size_t)(at - req->keys.at);
