@@ -38,6 +38,12 @@ struct conn_shared {
     _Atomic uint32_t memory_waiters;    /* connections that wait for memory, on any worker */
 };
 
+/*
+ * What a connection speaks: struct accepted.kind.  AUTO: its first byte decides, for good.  Text and
+ * meta commands mix.
+ */
+enum conn_protocol { CONN_PROTOCOL_AUTO, CONN_PROTOCOL_TEXT, CONN_PROTOCOL_BINARY };
+
 struct conn_config {
     struct loop *loop;
     struct cmd_thread *cmd;             /* of the worker's thread */

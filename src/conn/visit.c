@@ -16,6 +16,18 @@
 #define FULL_ROUNDS_MAX 8         /* calls for one get of many keys; then others have their turn */
 #define LOGGED_LINE_MAX 512       /* -vv: longer command lines are cut */
 
+/* Not text alone: `in` is not empty, and its first byte may be the connection's first. */
+static enum parse
+parse_any(struct conn *c, const char *in, size_t len, size_t *searched, struct request *req,
+          size_t *used)
+{
+    if (c->protocol == CONN_PROTOCOL_AUTO)
+        c->protocol = (uint8_t)in[0] == PROTO_BINARY_MAGIC ? CONN_PROTOCOL_BINARY
+                                                           : CONN_PROTOCOL_TEXT;
+    return c->protocol == CONN_PROTOCOL_BINARY ? proto_parse_binary(in, len, req, used)
+                                               : proto_parse(in, len, searched, req, used);
+}
+
 bool
 visit_parse(struct conn_worker *w, struct visit *v, uint8_t number)
 {
@@ -27,8 +39,11 @@ visit_parse(struct conn_worker *w, struct visit *v, uint8_t number)
     struct request *req = &w->requests[w->batch_count];
     size_t used = 0, searched = c->searched;
     c->searched = 0;
-    enum parse parse =
-        proto_parse(v->in + v->parsed, v->len - v->parsed, &searched, req, &used);
+    const char *in = v->in + v->parsed;
+    size_t len = v->len - v->parsed;
+    enum parse parse = LIKELY(c->protocol == CONN_PROTOCOL_TEXT)
+                           ? proto_parse(in, len, &searched, req, &used)
+                           : parse_any(c, in, len, &searched, req, &used);
     size_t swallow = 0;
     switch (parse) {
     case PARSE_DONE: {
@@ -162,10 +177,15 @@ execute_request(struct conn_worker *w, struct visit *v, const struct request *re
 }
 
 static void
-log_command(const struct visit *v, size_t line_bytes)
+log_command(const struct visit *v, const struct request *req)
 {
     char text[LOGGED_LINE_MAX];
-    struct slice line = {v->in + v->done, line_bytes};
+    if (req->dialect == DIALECT_BINARY) {
+        log_line(LOG_COMMAND, "<%d binary %02x %s", v->conn->wire.fd, req->more.opcode,
+                 log_escape(text, sizeof text, req->args.len > 0 ? req->args : req->key));
+        return;
+    }
+    struct slice line = {v->in + v->done, req->line_bytes};
     while (line.len > 0 && (line.at[line.len - 1] == '\n' || line.at[line.len - 1] == '\r'))
         line.len--;
     log_line(LOG_COMMAND, "<%d %s", v->conn->wire.fd, log_escape(text, sizeof text, line));
@@ -177,7 +197,7 @@ run_request(struct conn_worker *w, struct visit *v, const struct request *req,
             const struct batch_item *item)
 {
     if (UNLIKELY(log_enabled(LOG_COMMAND)))
-        log_command(v, req->line_bytes);
+        log_command(v, req);
     enum visit_stop stop = execute_request(w, v, req);
     if (stop != VISIT_RUNS)
         return stop;

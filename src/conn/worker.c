@@ -77,6 +77,7 @@ init(struct conn *c, const struct accepted *client, uint32_t now_s)
     c->wire.fd = client->fd;
     c->wait = CONN_WAIT_INPUT;
     c->interest = LOOP_READ;
+    c->protocol = client->kind & 3u;
     c->peer = client->peer;
     c->local = client->local;
     atomic_init(&c->state, CONN_STATE_NEW_CMD);

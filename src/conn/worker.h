@@ -85,6 +85,7 @@ struct conn {
     bool closing : 1;                 /* close when `out` is gone */
     bool broken : 1;                  /* the wire failed or was cut: close without sending */
     bool hung_up : 1;                 /* out of the loop, which has nothing more to tell */
+    uint8_t protocol : 2;             /* enum conn_protocol */
     _Atomic uint32_t last_command_s;  /* read by walks */
     uint32_t in_at, in_len, in_cap;
     char *in;

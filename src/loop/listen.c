@@ -216,6 +216,7 @@ listen_accept(const struct listener *listener, struct accepted *out)
     if (fd < 0)
         return errno == EWOULDBLOCK ? -EAGAIN : -errno;
     out->fd = fd;
+    out->kind = listener->kind;
     if (listener->addr.family == AF_UNIX)
         from.ss_family = AF_UNIX;
     out->peer = addr_from_sockaddr(&from);

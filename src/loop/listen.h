@@ -19,6 +19,7 @@
 struct listener {
     int fd;
     bool any;                     /* bound to all interfaces: a client's local address differs */
+    uint8_t kind;                 /* 0, or what the owner wrote: handed on with every client */
     struct addr addr;             /* the real port, also where 0 was asked for */
 };
 
@@ -43,6 +44,7 @@ void listen_close(struct listener *listener);
 
 struct accepted {
     int fd;                       /* non-blocking, close-on-exec, TCP_NODELAY */
+    uint8_t kind;                 /* of the listener */
     struct addr peer;
     struct addr local;
 };

@@ -19,6 +19,7 @@
 
 #include "base/hash.h"
 #include "../lib/conn_rig.h"
+#include "../lib/packet.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
@@ -68,6 +69,23 @@ add_block(struct text *t, size_t n)
         char byte = (char)('a' + (i * 7 + i / 26) % 26);
         add(t, &byte, 1);
     }
+}
+
+static void
+add_packet(struct text *t, const struct packet *packet)
+{
+    unsigned char bytes[PACKET_BYTES_MAX];
+    add(t, bytes, packet_make(bytes, packet));
+}
+
+/* opcode: of one that stores. */
+static void
+add_store_packet(struct text *t, uint8_t opcode, const char *key, size_t value_bytes)
+{
+    size_t start = t->len, key_bytes = strlen(key);
+    add_packet(t, &(struct packet){.opcode = opcode, .extras = "0000000700000000", .key = key});
+    packet_put((unsigned char *)t->at + start + 8, 8 + key_bytes + value_bytes, 4);
+    add_block(t, value_bytes);
 }
 
 static void
@@ -683,6 +701,41 @@ test_slow_reader(void **state)
     rig_stop(&rig);
 }
 
+/* Packets of long values are cut into windows like text: each is whole, nothing is between them. */
+static void
+test_slow_reader_of_packets(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fd = rig_connect(&rig);
+    struct text requests = {0}, value = {0};
+    add_block(&value, 200000);
+    add_store_packet(&requests, 0x11, "v", value.len);
+    for (uint32_t i = 0; i < 20; i++)
+        add_packet(&requests, &(struct packet){.opcode = 0x0c, .key = "v", .opaque = i});
+    script_window(fd, 70000);
+    script_give(fd, requests.at, requests.len);
+    size_t whole = 24 + 4 + 1 + value.len, before = SIZE_MAX;
+    for (rig_run(&rig); script_taken(fd).len != before; rig_run(&rig)) {
+        before = script_taken(fd).len;
+        script_window(fd, 70000);
+    }
+    struct slice taken = script_taken(fd);
+    assert_int_equal(taken.len, 20 * whole);
+    for (uint32_t i = 0; i < 20; i++) {
+        const char *at = taken.at + i * whole;
+        assert_memory_equal(at, "\x81\x0c\0\1\4\0\0", 8);
+        assert_int_equal(packet_get(at + 8, 4), whole - 24);
+        assert_int_equal(packet_get(at + 12, 4), i);
+        assert_memory_equal(at + 24, "\0\0\0\7v", 5);
+        assert_text((struct slice){at + 29, value.len}, slice_of(&value));
+    }
+    drop(&requests);
+    drop(&value);
+    rig_stop(&rig);
+}
+
 /*
  * Readers that never read use up what connections may borrow.  Who reads is served all the same, who
  * does not waits; after 30 s the first readers are closed.
@@ -1219,6 +1272,23 @@ play_without_memory(struct rig *rig, const struct text *requests, unsigned n)
     failing_allocation = 0;
 }
 
+/* Played once for every allocation: whichever fails, others are served afterwards. */
+static void
+check_without_memory(const struct text *requests)
+{
+    unsigned failures = 0;
+    for (unsigned n = 1; n < 200; n++) {
+        struct rig rig;
+        rig_start(&rig, NULL);
+        play_without_memory(&rig, requests, n);
+        failures += rig_counter(&rig, CONN_malloc_fails) > 0;
+        int after = rig_connect(&rig);
+        ask(&rig, after, "set x 0 0 1\r\n1\r\n", "STORED\r\n");
+        rig_stop(&rig);
+    }
+    assert_true(failures > 3);
+}
+
 static void
 test_failing_allocations(void **state)
 {
@@ -1231,17 +1301,26 @@ test_failing_allocations(void **state)
     add_text(&requests, "\r\nget a b a b\r\nstats\r\nget");
     for (int i = 0; i < 30000; i++)
         add_text(&requests, " a");
-    unsigned failures = 0;
-    for (unsigned n = 1; n < 200; n++) {
-        struct rig rig;
-        rig_start(&rig, NULL);
-        play_without_memory(&rig, &requests, n);
-        failures += rig_counter(&rig, CONN_malloc_fails) > 0;
-        int after = rig_connect(&rig);
-        ask(&rig, after, "set x 0 0 1\r\n1\r\n", "STORED\r\n");
-        rig_stop(&rig);
+    check_without_memory(&requests);
+    drop(&requests);
+}
+
+static void
+test_failing_allocations_of_packets(void **state)
+{
+    static const uint8_t ends[] = {0x09, 0x0d, 0x24, 0x0c, 0x00};
+    (void)state;
+    struct text requests = {0};
+    add_store_packet(&requests, 0x01, "a", 3000);
+    add_store_packet(&requests, 0x11, "b", 60000);
+    add_packet(&requests, &(struct packet){.opcode = 0x10});
+    for (size_t i = 0; i < 10 * LENGTH(ends); i++) {
+        uint8_t opcode = ends[i % LENGTH(ends)];
+        add_packet(&requests, &(struct packet){.opcode = opcode, .key = i % 2 ? "a" : "b",
+                                               .extras = opcode == 0x24 ? "00000000" : NULL});
     }
-    assert_true(failures > 3);
+    add_store_packet(&requests, 0x12, "none", 40000);
+    check_without_memory(&requests);
     drop(&requests);
 }
 
@@ -1267,6 +1346,7 @@ main(void)
         cmocka_unit_test(test_gat_behind_a_long_reply),
         cmocka_unit_test(test_fast_reader),
         cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_slow_reader_of_packets),
         cmocka_unit_test(test_stuck_readers),
         cmocka_unit_test(test_stuck_readers_of_long_values),
         cmocka_unit_test(test_stuck_readers_who_hold_nothing),
@@ -1281,6 +1361,7 @@ main(void)
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_walk_and_closes),
         cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_failing_allocations_of_packets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
