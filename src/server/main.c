@@ -139,8 +139,24 @@ mark_socket(const struct listener *listener, uint32_t mark)
         log_line(LOG_NOTICE, "larderd: cannot mark sockets with %u: %s", mark, strerror(errno));
 }
 
+/* What the clients of a listener speak: see struct accepted. */
+static uint8_t
+kind_of(enum settings_protocol protocol)
+{
+    switch (protocol) {
+    case SETTINGS_AUTO:
+        break;
+    case SETTINGS_ASCII:
+        return CONN_PROTOCOL_TEXT;
+    case SETTINGS_BINARY:
+        return CONN_PROTOCOL_BINARY;
+    }
+    return CONN_PROTOCOL_AUTO;
+}
+
 static int
-listen_on(struct server *s, const char *host, int port, struct port_file *file)
+listen_on(struct server *s, const char *host, int port, enum settings_protocol protocol,
+          struct port_file *file)
 {
     char why[LISTEN_WHY_MAX];
     struct listener *at = s->listeners + s->listener_count;
@@ -149,6 +165,7 @@ listen_on(struct server *s, const char *host, int port, struct port_file *file)
     if (n == 0)
         return refuse(why);
     for (unsigned i = 0; i < n; i++) {
+        at[i].kind = kind_of(protocol);
         mark_socket(&at[i], s->settings.socket_mark);
         port_file_add(file, "TCP", at[i].addr.family == AF_INET6, at[i].addr.port);
     }
@@ -164,10 +181,12 @@ listen_tcp_all(struct server *s)
     port_file_open(&file);
     int code = 0;
     if (set->listen_count == 0)
-        code = listen_on(s, NULL, set->tcp_port, &file);
-    for (unsigned i = 0; i < set->listen_count && code == 0; i++)
-        if (set->listens[i].port != 0)
-            code = listen_on(s, set->listens[i].host, set->listens[i].port, &file);
+        code = listen_on(s, NULL, set->tcp_port, set->protocol, &file);
+    for (unsigned i = 0; i < set->listen_count && code == 0; i++) {
+        const struct listen_spec *spec = &set->listens[i];
+        if (spec->port != 0)
+            code = listen_on(s, spec->host, spec->port, spec->protocol, &file);
+    }
     port_file_close(&file);
     return code;
 }
@@ -180,6 +199,7 @@ open_listeners(struct server *s)
     if (set->unix_path) {
         if (!listen_unix(set->unix_path, set->unix_mode, set->listen_backlog, s->listeners, why))
             return refuse(why);
+        s->listeners[0].kind = kind_of(set->protocol);
         s->listener_count = 1;
         return 0;
     }

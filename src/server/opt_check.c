@@ -210,8 +210,6 @@ check_later(struct options_parse *p)
         return row->letter ? refuse_later(p, "", letter, row->feature)
                            : refuse_later(p, "-o ", row->sub, row->feature);
     }
-    if (p->settings->protocol == SETTINGS_BINARY)
-        return refuse_later(p, "", "-B binary", "the binary protocol");
     return SETTINGS_RUN;
 }
 

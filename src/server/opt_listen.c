@@ -76,15 +76,12 @@ take_protocol(struct options_parse *p, char **at, struct listen_spec *spec)
         return BAD_ENTRY(p, "Invalid protocol spec: \"%s\"", name - 1);
     *end = '\0';
     *at = end + 1 + (end[1] == ':');
-    if (strcmp(name, "binary") == 0)
-        return options_refuse(p, SETTINGS_BAD_OPTION,
-                              OPTIONS_PROGRAM ": -l proto[binary]: the binary protocol does not "
-                                              "exist in " OPTIONS_PROGRAM " " LARDER_VERSION
-                                              " yet");
     if (strcmp(name, "proxy") == 0)
         return BAD_ENTRY(p, "proto[proxy]: %s is not a proxy", OPTIONS_PROGRAM);
     if (strcmp(name, "ascii") == 0)
         spec->protocol = SETTINGS_ASCII;
+    else if (strcmp(name, "binary") == 0)
+        spec->protocol = SETTINGS_BINARY;
     else if (strcmp(name, "negotiating") == 0)
         spec->protocol = SETTINGS_AUTO;
     else

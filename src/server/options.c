@@ -127,7 +127,7 @@ const struct option_row options_rows[] = {
 
     {.letter = 'B', .name = "protocol", .stat = "binding_protocol", .group = OPTION_CLIENTS,
      .arg = "NAME", .initial = "auto",
-     .help = "auto or ascii (binary: not yet)",
+     .help = "auto (by the first byte), ascii or binary",
      .take = opt_take_protocol, .show = opt_show_protocol,
      .field = AT(enum settings_protocol, protocol)},
 

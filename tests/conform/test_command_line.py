@@ -72,7 +72,7 @@ def test_refused_as_memcached_refuses(args):
 
 @pytest.mark.parametrize("args, name", [
     (["-Z"], "-Z"), (["-S"], "-S"), (["-Y", "f"], "-Y"), (["-e", "f"], "-e"),
-    (["-U", "11211"], "-U"), (["-B", "binary"], "-B binary"),
+    (["-U", "11211"], "-U"),
     (["-o", "ssl_chain_cert=f"], "-o ssl_chain_cert"), (["-o", "ext_path=/x:1g"], "-o ext_path"),
 ], ids=str)
 def test_features_to_come_end_the_start(args, name):

@@ -465,10 +465,6 @@ static const struct refusal refusals[] = {
      "failed to listen on one of interface(s) tag[a: Invalid tag in socket config: \"[a\""},
     {"-l|[::1|-p|70000", 64, "ERROR: Invalid port number 70000."},
     /* features to come, beside their rows in the table */
-    {"-B|binary", 1, "larderd: -B binary: the binary protocol does not exist in larderd "
-                     LARDER_VERSION " yet; start without it"},
-    {"-l|proto[binary]:x", 1, "larderd: -l proto[binary]: the binary protocol does not exist in "
-                              "larderd " LARDER_VERSION " yet"},
     {"-l|mtls:x", 1, "larderd: -l mtls:x: TLS does not exist in larderd " LARDER_VERSION " yet"},
 };
 
@@ -676,6 +672,8 @@ static const struct effect effects[] = {
     {"-b|99999999999", "tcp_backlog", "2147483647"},
     {"-B|ascii", "binding_protocol", "ascii"},
     {"-B|auto", "binding_protocol", "auto-negotiate"},
+    {"-B|binary", "binding_protocol", "binary"},
+    {"--protocol=binary", "binding_protocol", "binary"},
     {"-I|2m", "item_size_max", "2097152"},
     {"-I|2M", "item_size_max", "2097152"},
     {"-I|512K", "item_size_max", "524288"},
@@ -794,7 +792,7 @@ numbers_are_read_as_atoi_does(void **state)
 
 /* ---- -l ---------------------------------------------------------------------------------- */
 
-/* The list as host:port,... with * and -1 for any; a trailing a for ascii only. */
+/* The list as host:port,... with * and -1 for any; a trailing a or b for ascii or binary only. */
 static void
 print_listens(const struct settings *s, char *text, size_t size)
 {
@@ -805,7 +803,8 @@ print_listens(const struct settings *s, char *text, size_t size)
         const struct listen_spec *l = &s->listens[i];
         used += (size_t)snprintf(text + used, size - used, "%s%s %d%s%s", i ? ", " : "",
                                  l->host ? l->host : "*", l->port, l->has_port ? "!" : "",
-                                 l->protocol == SETTINGS_ASCII ? "a" : "");
+                                 l->protocol == SETTINGS_ASCII ? "a"
+                                 : l->protocol == SETTINGS_BINARY ? "b" : "");
         assert_true(used < size);
     }
 }
@@ -832,6 +831,7 @@ listen_lists_are_taken_apart(void **state)
         {"-l|[::1]:9", "::1 9!"},
         {"-l|notls:a:1", "a 1!"},
         {"-l|proto[ascii]:a:1", "a 1!a"},
+        {"-l|proto[binary]:a:1,b,proto[negotiating]:c|-B|ascii", "a 1!b, b 11211a, c 11211"},
         {"-l|proto[negotiating]:a:1|-B|ascii", "a 1!"},
         {"-l|a|-B|ascii", "a 11211a"},
         {"-l|tag[blue]:a:1", "a 1!"},
