@@ -79,11 +79,11 @@ binary_put_miss(const struct request *req, struct reply *reply, struct slice key
     reply_text(reply, key);
 }
 
-/* What has not been stored says so in the words of its opcode. */
+/* What has not been stored says so in the words of its opcode: a cas that fails is never here. */
 static enum binary_status
 status_not_stored(const struct request *req)
 {
-    switch (req->verb) {
+    switch (req->more.verb_plain) {
     case VERB_ADD:
         return BINARY_EXISTS;
     case VERB_REPLACE:

@@ -71,16 +71,18 @@ def finish_memcaslap(process, seconds):
     return numbers
 
 
-def test_memccapable(larder):
+@pytest.mark.parametrize("option, protocol, count, failures", [
+    ("-a", "ascii", 27, FAIL_WITH_MEMCACHED_TOO), ("-b", "binary", 27, set())])
+def test_memccapable(larder, option, protocol, count, failures):
     """libmemcached's own list of what a server must be able to do."""
     running = larder()
-    argv = [program("memccapable"), "-h", "127.0.0.1", "-p", str(running.port), "-a"]
+    argv = [program("memccapable"), "-h", "127.0.0.1", "-p", str(running.port), option]
     said = subprocess.run(argv, capture_output=True, text=True, timeout=120).stdout
     # Every test is named, "[pass]" is behind those that did; "[FAIL]" goes to stderr.
-    name = r"(ascii \w+(?: \w+)*) {2,}"
+    name = r"(%s \w+(?: \w+)*) {2,}" % protocol
     tried, passed = re.findall(name, said), re.findall(name + r"\[pass\]", said)
-    assert len(tried) == 27, said
-    assert set(tried) - set(passed) == FAIL_WITH_MEMCACHED_TOO, said
+    assert len(tried) == count, said
+    assert set(tried) - set(passed) == failures, said
 
 
 def test_pymemcache(larder, start):
@@ -104,13 +106,14 @@ def test_pymemcache_pool_and_serde(larder):
     client.close()
 
 
-def test_pylibmc(larder):
+@pytest.mark.parametrize("binary", [False, True], ids=["ascii", "binary"])
+def test_pylibmc(larder, binary):
     """libmemcached through Python, with the behaviours that change what is sent."""
     import pylibmc
     running = larder("-m", "200")
     for behaviors in ({}, {"tcp_nodelay": True, "no_block": True}, {"_noreply": True},
                       {"cas": True}):
-        client = pylibmc.Client(["127.0.0.1:%d" % running.port], binary=False,
+        client = pylibmc.Client(["127.0.0.1:%d" % running.port], binary=binary,
                                 behaviors=behaviors)
         values = {"key%d" % i: "value%d" % i * i for i in range(200)}
         assert client.set_multi(values) == []

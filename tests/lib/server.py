@@ -23,6 +23,8 @@ import subprocess
 import tempfile
 import time
 
+import packets
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 LARDERD = os.environ.get("LARDERD", str(ROOT / "build/release/larderd"))
 MEMCACHED = os.environ.get("MEMCACHED", "/usr/bin/memcached")
@@ -310,6 +312,9 @@ class Server:
 
     def stats(self, kind=""):
         """The answer to `stats`, as a dict of texts."""
+        if ("-B", "binary") in zip(self.options, self.options[1:]) and self.listen:
+            with packets.Client(self) as c:
+                return c.stats(kind.encode())
         with self.connect() as c:
             c.send(b"stats" + (b" " + kind.encode() if kind else b"") + b"\r\n")
             found = {}
