@@ -1,8 +1,9 @@
 /*
  * binary.c -- the answers of the binary protocol, and the commands that it has in a way of its own.
  *
- * Storing and getting are the same as for text (change.c, fetch.c); they come here for their answers.
- * A quiet opcode is silent where all went well, a quiet get where it missed: errors are always sent.
+ * Storing and getting are the same as for text (change.c, fetch.c) and come here for their answers.
+ * A quiet opcode is silent where all went well, a quiet get where it missed; errors are always
+ * sent.
  */
 #include "inner.h"
 

@@ -39,8 +39,8 @@ struct conn_shared {
 };
 
 /*
- * What a connection speaks: struct accepted.kind.  AUTO: its first byte decides, for good.  Text and
- * meta commands mix.
+ * What a connection speaks: struct accepted.kind.  AUTO: its first byte decides, for good.  Text
+ * and meta commands mix.
  */
 enum conn_protocol { CONN_PROTOCOL_AUTO, CONN_PROTOCOL_TEXT, CONN_PROTOCOL_BINARY };
 

@@ -6,8 +6,8 @@
  * header is there, and one whose lengths contradict each other is never waited for.
  *
  * Three kinds of refusal, as in memcached 1.6.45: an unknown opcode is answered and its body thrown
- * away; a known one with the wrong parts is answered, and then the connection is closed, because what
- * follows cannot be trusted to be a packet; a wrong magic closes it without an answer.
+ * away; a known one with the wrong parts is answered, and then the connection is closed, because
+ * what follows cannot be trusted to be a packet; a wrong magic closes it without an answer.
  */
 #include "proto.h"
 

@@ -1,5 +1,5 @@
 /*
- * binary.h -- the packets of the binary protocol: their numbers, and how responses are put together.
+ * binary.h -- packets of the binary protocol: their numbers, and how responses are put together.
  *
  *      0  magic: 0x80 request, 0x81 response
  *      1  opcode                                  2  bytes of the key

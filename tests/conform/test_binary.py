@@ -115,8 +115,8 @@ def test_repeated_pipeline(pair, long):
 def test_counters(larder, memcached):
     """The counters of the commands are memcached's."""
     requests = EVERY_OPCODE[:EVERY_OPCODE.index(packet("stat", b"reset"))]
-    names = """cmd_get cmd_set cmd_touch cmd_flush get_hits get_misses delete_hits delete_misses incr_hits
-        incr_misses decr_hits decr_misses cas_hits cas_misses cas_badval touch_hits
+    names = """cmd_get cmd_set cmd_touch cmd_flush get_hits get_misses delete_hits delete_misses
+        incr_hits incr_misses decr_hits decr_misses cas_hits cas_misses cas_badval touch_hits
         touch_misses""".split()
     told = []
     for s in (larder(), memcached(*PEER_OPTIONS)):

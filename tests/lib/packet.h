@@ -1,7 +1,8 @@
 /*
  * packet.h -- packets of the binary protocol, made byte by byte, right and wrong ones.
  *
- * Written from the layout alone, without a line of src/proto/binary.c, so that the two judge each other.
+ * Written from the layout alone, without a line of src/proto/binary.c, so that the two judge each
+ * other.
  */
 #ifndef TESTS_PACKET_H
 #define TESTS_PACKET_H
