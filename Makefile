@@ -4,6 +4,7 @@
 #   make run            install what is missing, build, serve on 127.0.0.1:11211 (ARGS='-m 256')
 #   make test           install what is missing, build, run every test (ONLY=regex for some)
 #   make test-long      the same with the long versions of the client and stress tests
+#   make test-clients   every memcached client there is a scenario for, a table of what each can do
 #   make bench-quick    larder, Debian's memcached and the floor side by side
 #   make bench-store    the store alone, in reads of memory, with limits
 #   make bench-verify   replay of modelled traces where every wrong value is an error
@@ -104,8 +105,8 @@ INTERLEAVE_PARTS := $(patsubst src/%.c,$(BUILD)/interleave/%.o,$(wildcard src/st
 
 # ---- rules ---------------------------------------------------------------------------------
 
-.PHONY: server units interleaves fuzzers benches testable run test test-long bench-quick \
-    bench-store bench-verify bench-stall fuzz fuzz-all install docs clean help
+.PHONY: server units interleaves fuzzers benches testable run test test-long test-clients \
+    bench-quick bench-store bench-verify bench-stall fuzz fuzz-all install docs clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SECONDEXPANSION:
@@ -192,6 +193,26 @@ test:
 
 test-long:
 	$(SUBMAKE) test LONG=1
+
+# ARGS='--server /usr/bin/memcached' for another server, ARGS='--only php' for some clients.
+test-clients:
+	@dist/setup build
+	-@dist/setup clients
+	$(SUBMAKE) server
+	-@$(MAKE) --no-print-directory -s $(NPM_READY)
+	@LARDERD=$(CURDIR)/$(LARDERD) $(PYTHON) -B tests/clients/run_clients.py \
+	    --npm $(NPM_DIR) $(ARGS)
+
+# In the versions, and with the checksums, of package-lock.json.  Without a network the clients
+# are skipped.
+NPM_DIR := build/npm
+NPM_READY := $(NPM_DIR)/node_modules/.package-lock.json
+$(NPM_READY): tests/clients/npm/package.json tests/clients/npm/package-lock.json
+	@mkdir -p $(NPM_DIR)
+	@cp $^ $(NPM_DIR)
+	$(call SAY,NPM )
+	$(Q)cd $(NPM_DIR) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >npm.log
+	@touch $@
 
 bench-quick bench-store bench-verify bench-stall: bench-%:
 	@dist/setup build bench
