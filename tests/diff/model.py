@@ -1,0 +1,57 @@
+"""model.py -- a model of memcached 1.6.45 as a connection sees it, too simple to be fast or wrong.
+
+    store = Store()
+    c = Connection(store)
+    replies, closed = c.feed(b"set a 0 0 1\r\nx\r\nget a\r\n")
+
+Bytes may be fed in any cut.  Several connections share a store.  `dialect="larder"` of the store
+chooses larder's answers where docs/protocol.md says that they differ on purpose.
+
+A reply is bytes; where the store has marks (marks.py), CAS numbers and times in it are marks.
+What is not modelled: stats (but `reset` and unknown ones), watch, the crawler, slabs, lru, extstore,
+SASL, and the authentication file.
+"""
+from model_binary import Binary
+from model_text import Text
+from store import Options, Store  # noqa: F401  (of the interface)
+
+
+class Connection:
+    def __init__(self, store):
+        self.store = store
+        self.input = b""
+        self.closed = False
+        protocol = store.options.protocol
+        self.talk = {"ascii": Text, "binary": Binary}.get(protocol, lambda c: None)(self)
+        self.replies = []
+
+    def feed(self, data):
+        """(replies, closed) to these bytes."""
+        if self.closed:
+            return b"", True
+        self.input += data
+        if self.talk is None and self.input:
+            self.talk = Binary(self) if self.input[0] == 0x80 else Text(self)
+        if self.talk is not None:
+            while not self.closed and self.talk.step():
+                pass
+        said = b"".join(self.replies)
+        self.replies.clear()
+        if self.closed:
+            self.input = b""
+        return said, self.closed
+
+    def between_commands(self):
+        """Nothing is awaited but the beginning of a command."""
+        return not self.closed and not self.input and (
+            self.talk is None or self.talk.between_commands())
+
+    def take(self, count):
+        taken, self.input = self.input[:count], self.input[count:]
+        return taken
+
+    def swallow(self, count):
+        """How many of count bytes are still to come when all that is there is thrown away."""
+        there = min(count, len(self.input))
+        self.input = self.input[there:]
+        return count - there
