@@ -8,16 +8,28 @@ Bytes may be fed in any cut.  Several connections share a store.  `dialect="lard
 chooses larder's answers where docs/protocol.md says that they differ on purpose.
 
 A reply is bytes; where the store has marks (marks.py), CAS numbers and times in it are marks.
-What is not modelled: stats (but `reset` and unknown ones), watch, the crawler, slabs, lru, extstore,
-SASL, and the authentication file.
+What is not modelled: stats (but `reset` and unknown ones), watch, the crawler, slabs, lru,
+extstore, SASL, and the authentication file.
 """
 from model_binary import Binary
 from model_text import Text
 from store import Options, Store  # noqa: F401  (of the interface)
 
 
+class Event:
+    """One command as the model understood it, and what it says to it."""
+    __slots__ = ("what", "replies", "refused", "reshaped")
+
+    def __init__(self, what):
+        self.what = what        # a line with its end, or a model_binary.Request
+        self.replies = []
+        self.refused = False    # its data is thrown away
+        self.reshaped = False   # a number was changed where it stood, and more than the number
+
+
 class Connection:
     def __init__(self, store):
+        self.log = []
         self.store = store
         self.input = b""
         self.closed = False
@@ -40,6 +52,13 @@ class Connection:
         if self.closed:
             self.input = b""
         return said, self.closed
+
+    def begin(self, what):
+        self.log.append(Event(what))
+
+    def say(self, reply):
+        self.replies.append(reply)
+        self.log[-1].replies.append(reply)
 
     def between_commands(self):
         """Nothing is awaited but the beginning of a command."""

@@ -41,6 +41,16 @@ class Binary:
     def between_commands(self):
         return self.awaited is None and not self.skip
 
+    def missing(self):
+        """How many bytes are awaited."""
+        if self.skip:
+            return self.skip
+        if self.awaited is not None:
+            return self.awaited[0] - len(self.c.input)
+        there = self.c.input
+        want = 24 if len(there) < 24 else 24 + there[4] + int.from_bytes(there[2:4], "big")
+        return want - len(there)
+
     def step(self):
         c = self.c
         if self.skip:
@@ -61,6 +71,7 @@ class Binary:
         (magic, opcode, key_length, extras_length, _, _, body_length, opaque,
          cas) = HEADER.unpack_from(c.input)
         if magic != 0x80:
+            c.begin(None)
             c.closed = True
             return False
         if len(c.input) < 24 + extras_length + key_length:
@@ -73,13 +84,14 @@ class Binary:
         r.value_length = body_length - key_length - extras_length
         r.what = LOUD.get(opcode, opcode)
         r.quiet = opcode in LOUD
+        c.begin(r)
         self.carry_out(r)
         return True
 
     # ---- replies ----
 
     def answer(self, r, status=OK, extras=b"", key=b"", value=b"", cas=NO_CAS):
-        self.c.replies.append(b"".join((
+        self.c.say(b"".join((
             ANSWER_HEAD.pack(0x81, r.opcode, len(key), len(extras), 0, status,
                              len(extras) + len(key) + len(value)),
             r.opaque.to_bytes(4, "big"), cas, extras, key, value)))
@@ -175,7 +187,9 @@ class Binary:
     def arithmetic(self, r):
         store = self.store
         delta, initial, exptime = struct.unpack(">QQI", r.extras)
+        self.store.reshaped = False
         result, item = store.add(r.key, r.what == 5, delta, r.cas)
+        self.c.log[-1].reshaped = self.store.reshaped
         if result == NOT_FOUND:
             if exptime == 0xffffffff:
                 self.fail(r, MISS)
@@ -220,12 +234,10 @@ class Binary:
             store.detail = None
         elif r.key.startswith(b"detail dump"):
             self.answer(r, key=b"detailed", value=store.detail_dump())
-        elif r.key.startswith(b"detail"):
-            self.fail(r, INVALID)
-            return
         elif r.key == b"sizes":
             self.answer(r, key=b"sizes_status", value=b"disabled")
         else:
+            store.unmodelled |= r.key in (b"", b"settings", b"items", b"slabs")
             self.fail(r, MISS)
             return
         self.answer(r)

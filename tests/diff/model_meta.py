@@ -243,6 +243,7 @@ def put(text, words):
         store.drop(flags.key)
     if error:
         text.skip = length + 2
+        text.c.log[-1].refused = True
         text.say(error)
         return
     if "C" in flags and mode in ("set", "replace"):
@@ -341,7 +342,9 @@ def arithmetic(text, words):
         text.say(b"CLIENT_ERROR invalid mode for ma M token\r\n")
         return
     store, key = text.store, flags.key
+    text.store.reshaped = False
     result, item = store.add(key, up, flags.get("D", 1), flags.get("C", 0), flags.get("E"))
+    text.c.log[-1].reshaped = text.store.reshaped
     created = False
     if result == NON_NUMERIC:
         text.say(NOT_A_NUMBER)

@@ -14,6 +14,7 @@ LINE_READ_MAX = 16384    # with one
 GET_LINE_MAX = 1 << 20   # larder only
 TOKENS_MAX = 23
 VALUE_MAX = (1 << 31) - 3
+LARDER_MEGABYTES_MAX = 1 << 14
 LONG_MAY_BEGIN = re.compile(rb" {0,100}gets? ")
 
 BAD_LINE = b"CLIENT_ERROR bad command line format\r\n"
@@ -27,11 +28,14 @@ OK = b"OK\r\n"
 OUTCOMES = {STORED: b"STORED\r\n", NOT_STORED: b"NOT_STORED\r\n", EXISTS: b"EXISTS\r\n",
             NOT_FOUND: b"NOT_FOUND\r\n"}
 
-# What the token of a meta command is read with.
+GROUPS_OF_STATS = frozenset((b"settings", b"items", b"slabs", b"sizes", b"conns", b"detail",
+                             b"cachedump", b"extstore", b"proxy"))
+
+# Numbers where they are strict.
 DIGITS = re.compile(rb"[0-9]+\Z")
 SIGNED = re.compile(rb"-?[0-9]+\Z")
-# As strtol and strtoul do, white space around included.
-LOOSE = re.compile(rb"[\t\v\f\r]*([+-]?)([0-9]+)(?:[\t\v\f\r]|\Z)")
+# As strtol and strtoul do: white space comes first, and ends it as NUL does.
+LOOSE = re.compile(rb"[\t\v\f\r]*([+-]?)([0-9]+)(?:[\t\v\f\r\0]|\Z)")
 
 
 def number(token, bits, signed=False):
@@ -82,6 +86,10 @@ class Text:
     def between_commands(self):
         return self.data is None and not self.skip
 
+    def missing(self):
+        """How many bytes are awaited; 0 if it is the end of a line."""
+        return self.skip or (self.data[0] - len(self.c.input) if self.data else 0)
+
     # ---- bytes to lines and values ----
 
     def step(self):
@@ -99,12 +107,16 @@ class Text:
             return True
         end = c.input.find(b"\n")
         if end < 0 or end > LINE_MAX:
-            if self.too_long(c.input if end < 0 else c.input[:end + 1], end >= 0):
+            line = c.input if end < 0 else c.input[:end + 1]
+            if len(line) > LINE_MAX:
+                c.begin(line)
+            if self.too_long(line, end >= 0):
                 c.closed = True
                 return False
             if end < 0:
                 return False
         line = c.take(end + 1)
+        c.begin(line)
         self.line(line)
         return True
 
@@ -119,7 +131,7 @@ class Text:
         return False
 
     def say(self, reply):
-        self.c.replies.append(reply)
+        self.c.say(reply)
 
     # ---- a line ----
 
@@ -176,6 +188,7 @@ class Text:
                 store.drop(key)
         if refused:
             self.skip = length + 2
+            self.c.log[-1].refused = True
             if not quiet:
                 self.say(refused)
             return
@@ -268,7 +281,9 @@ class Text:
         elif delta is None:
             reply = BAD_DELTA
         else:
+            self.store.reshaped = False
             result, _ = self.store.add(words[1], words[0] == b"incr", delta)
+            self.c.log[-1].reshaped = self.store.reshaped
             if result == NOT_FOUND:
                 reply = b"NOT_FOUND\r\n"
             elif result == NON_NUMERIC:
@@ -292,6 +307,8 @@ class Text:
                                and b"reset".startswith(words[1])):
             self.say(b"RESET\r\n")
         else:
+            if len(words) == 1 or words[1] in GROUPS_OF_STATS:
+                self.store.unmodelled = True
             self.say(ERROR)
 
     def flush_all(self, words, quiet):
@@ -327,6 +344,8 @@ class Text:
             return b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n"
         if megabytes > 1000000000:
             return b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n"
+        if self.store.larder and megabytes > LARDER_MEGABYTES_MAX:
+            self.store.unmodelled = True  # depends on the machine
         self.store.unsteady.add("memlimit")
         return OK
 

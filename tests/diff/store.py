@@ -93,17 +93,22 @@ class Store:
         self.flush_at = 0         # what was stored before that time is gone from then on
         self.detail = None        # prefix -> [get, hit, set, del] when switched on
         self.unsteady = set()
+        self.reshaped = False     # by the last add(): see model.Event
+        self.unmodelled = False   # a command came whose reply the model does not know
         self.killed = False
 
     # ---- numbers that are shown ----
 
+    def _automatic(self, cas):
+        return self.MARKED_CAS <= cas < self.MARKED_CAS << 1
+
     def show_cas(self, cas):
-        if self.marks and self.MARKED_CAS <= cas < self.MARKED_CAS << 1:
+        if self.marks and self._automatic(cas):
             return self.marks.cas(cas)
         return b"%d" % cas
 
     def show_cas_bytes(self, cas):
-        if self.marks and self.MARKED_CAS <= cas < self.MARKED_CAS << 1:
+        if self.marks and self._automatic(cas):
             return self.marks.cas_bytes(cas)
         return cas.to_bytes(8, "big")
 
@@ -230,9 +235,7 @@ class Store:
             value = old.value + new.value if mode == "append" else new.value + old.value
             if not self.fits_joined(key, old.flags, len(value)):
                 return NOT_STORED, None
-            binary = new.binary
             new = Item(value, old.flags, old.expires)
-            new.binary = binary and old.binary
         self.put(key, new, cas)
         return STORED, new
 
@@ -262,6 +265,7 @@ class Store:
             return NON_NUMERIC, None
         number = (number + delta) % U64 if up else max(number - delta, 0)
         text = b"%d" % number
+        self.reshaped = len(text) < len(item.value) or item.stale or item.sent
         if len(text) <= len(item.value):
             item.value = text.ljust(len(item.value))
             item.cas = self._cas(key, cas)
@@ -282,7 +286,8 @@ class Store:
         self.flush_at = 0
         self.flushed_order = self.order
         if self.marks:
-            self.unsteady.update(self.items)
+            # 1.6.18 tells what came before a flush in the same second by its CAS number.
+            self.unsteady.update(k for k, i in self.items.items() if not self._automatic(i.cas))
 
     # ---- stats detail ----
 
@@ -304,7 +309,7 @@ def parse_stored(value):
     first = end
     while end < len(text) and 48 <= text[end] <= 57:
         end += 1
-    if end == first or end < len(text) and text[end] not in SPACES:
+    if end == first or end < len(text) and text[end] not in SPACES + b"\0":
         return None
     number = int(text[first:end])
     if number >= U64 or text[:1] == b"-" and number:

@@ -1,0 +1,349 @@
+"""rules.py -- why memcached 1.6.18 answers otherwise than the model of 1.6.45.
+
+A rule has a name, the recording that decides for 1.6.45, and a function of one command that the
+model understood: a line, or a binary request.  Where it applies it says what 1.6.18 answers there
+(or ANYTHING), and whether both agree about all that follows.  Where they do not (data is read as
+commands, a value is stored in one and not in the other), the rest of the batch is not compared.
+
+A rule is asked before replies are compared: the state may differ where replies do not.
+"""
+import re
+
+import marks
+from model import Event
+from model_meta import FIRST, OPAQUE_MAX, WORDS_MAX
+from model_text import KEY_MAX, LINE_MAX, TOKENS_MAX, number
+
+ERROR = b"ERROR\r\n"
+BAD_LINE = b"CLIENT_ERROR bad command line format\r\n"
+STORAGE = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
+META = (b"mg", b"ms", b"md", b"ma")
+ANYTHING = None
+# How many words a command has in 1.6.18, itself included.
+COUNTS = {b"set": (5, 6), b"add": (5, 6), b"replace": (5, 6), b"append": (5, 6),
+          b"prepend": (5, 6), b"cas": (6, 7), b"get": (2, 999), b"gets": (2, 999),
+          b"gat": (2, 999), b"gats": (2, 999), b"touch": (3, 4), b"delete": (2, 4),
+          b"incr": (3, 4), b"decr": (3, 4), b"flush_all": (1, 3), b"verbosity": (2, 3),
+          b"mg": (2, 99), b"ms": (2, 99), b"md": (2, 99), b"ma": (2, 99), b"me": (2, 99),
+          b"cache_memlimit": (2, 3), b"shutdown": (1, 2), b"version": (1, 1)}
+FAST = frozenset(STORAGE + META + (b"get", b"gets", b"gat", b"gats", b"touch", b"delete", b"incr",
+                                   b"decr", b"version", b"quit", b"stats", b"me", b"mn"))
+KNOWN = FAST | frozenset((b"flush_all", b"verbosity", b"cache_memlimit", b"shutdown",
+                          b"refresh_certs"))
+LENIENT = re.compile(rb"[\t\v\f\r]*[+-]?[0-9]+(?:[\t\v\f\r]|\Z)")
+MUCH = 5000  # bytes: more does not come in a batch
+# The places of numbers that are strict in 1.6.45: word, bits, signed.
+NUMBERS = {b"incr": (2, 64, False), b"decr": (2, 64, False), b"touch": (2, 32, True),
+           b"gat": (1, 32, True), b"gats": (1, 32, True), b"flush_all": (1, 32, True),
+           b"cas": (5, 64, False), b"verbosity": (1, 32, False),
+           b"cache_memlimit": (1, 32, False)}
+
+
+class Line:
+    """What text rules look at."""
+
+    def __init__(self, event, expected):
+        line = event.what
+        self.raw = line
+        self.refused = event.refused
+        self.expected = expected
+        body = line[:-1]
+        self.line = body[:-1] if body[-1:] == b"\r" else body
+        self.words = [w for w in self.line.split(b" ") if w]
+        self.verb = self.words[0] if self.words else b""
+        self.fast = self.line[:1] != b" " and self.verb in FAST
+        self.short = len(line) < 4
+        self.quiet = self.words[:TOKENS_MAX][-1:] == [b"noreply"]
+        self.first_flag = 3 if self.verb == b"ms" else 2
+        self.flags = self.words[self.first_flag:] if self.verb in META else []
+
+
+def short_line(c):
+    if c.short:
+        return (b"MN\r\n" if c.line == b"mn" else ERROR), True
+
+
+def nul(c):
+    if b"\0" in c.line:
+        return ANYTHING, False
+
+
+def leading_blank(c):
+    if c.line[:1] == b" " and c.verb in FAST:
+        return ANYTHING, False
+
+
+def word_count(c):
+    least, most = COUNTS.get(c.verb, (0, 999))
+    if (c.fast or c.verb in COUNTS) and not least <= len(c.words) <= most:
+        harmless = c.expected in (ERROR, BAD_LINE) and (c.verb not in STORAGE or len(c.words) < 5)
+        return ERROR, harmless
+
+
+def gat_without_key(c):
+    if c.verb in (b"gat", b"gats") and len(c.words) == 2:
+        return (b"END\r\n" if LENIENT.match(c.words[1]) else
+                b"CLIENT_ERROR invalid exptime argument\r\n"), True
+
+
+def quiet_bad_length(c):
+    if c.quiet and c.verb in STORAGE and not c.refused and c.expected == BAD_LINE:
+        return b"", True
+
+
+def delete_noreply(c):
+    if c.words == [b"delete", b"noreply"]:
+        return (b"NOT_FOUND\r\n", b"DELETED\r\n"), True
+
+
+def delete_usage(c):
+    """Only a 0 and noreply may follow the key."""
+    if c.verb == b"delete" and len(c.words) > 2 and c.words[2:] not in (
+            [b"0"], [b"noreply"], [b"0", b"noreply"]):
+        usage = BAD_LINE[:-2] + b".  Usage: delete <key> [noreply]\r\n"
+        return b"" if c.quiet else usage, c.expected == b"NOT_FOUND\r\n"
+
+
+def version(c):
+    if c.expected.startswith(b"VERSION 1.6.45") and c.verb == b"version":
+        return b"VERSION 1.6.18\r\n", True
+
+
+def unknown_noreply(c):
+    if c.quiet and (c.verb not in KNOWN or c.verb == b"shutdown"):
+        return (b"ERROR: shutdown not enabled\r\n" if c.verb == b"shutdown" else ERROR), True
+
+
+def shutdown_text(c):
+    if c.verb == b"shutdown" and not c.quiet:
+        return b"ERROR: shutdown not enabled\r\n", True
+
+
+def refused_not_swallowed(c):
+    """The line is refused, and the data is read as commands."""
+    if c.refused and c.verb in STORAGE and not c.expected.startswith(b"SERVER_ERROR"):
+        return ANYTHING, False
+
+
+def lenient_number(c):
+    if c.verb in NUMBERS:
+        at, bits, signed = NUMBERS[c.verb]
+        if len(c.words) > at and number(c.words[at], bits, signed) is None and \
+                LENIENT.match(c.words[at]):
+            return ANYTHING, False
+
+
+# ---- meta commands --------------------------------------------------------------------------
+
+FLAG_ERROR = re.compile(rb"CLIENT_ERROR (duplicate flag|invalid flag|bad token in command line "
+                        rb"format|bad command line format|error decoding key|options flags are "
+                        rb"too long|invalid numeric \w+ value|invalid or duplicate flag)\r\n")
+INVALID_OR_DUPLICATE = b"CLIENT_ERROR invalid or duplicate flag\r\n"
+TOO_MANY = b"CLIENT_ERROR options flags too long\r\n"
+
+
+def meta_unknown_flag(c):
+    """E and x are not known; C of mg is passed over."""
+    letters = [w[:1] for w in c.flags]
+    if b"E" in letters or b"x" in letters or c.verb == b"mg" and b"C" in letters:
+        return ANYTHING, False
+
+
+def meta_words_too_many(c):
+    """One word fewer is allowed, and the text is another."""
+    if c.verb in META and len(c.words) >= WORDS_MAX:
+        return ANYTHING, False
+
+
+def meta_late_opaque(c):
+    """The command is carried out before an opaque is found too long."""
+    if c.verb in (b"mg", b"ma") and any(w[:1] == b"O" and len(w) > OPAQUE_MAX for w in c.flags):
+        return ANYTHING, False
+
+
+def ms_size(c):
+    """The flag s of ms is passed over."""
+    if c.verb == b"ms" and b"s" in [w[:1] for w in c.flags]:
+        return re.sub(rb" s\d+", b"", c.expected), True
+
+
+def ma_quiet_vivify(c):
+    letters = [w[:1] for w in c.flags]
+    if c.verb == b"ma" and b"q" in letters and b"N" in letters and c.expected == b"":
+        return ANYTHING, False
+
+
+def ma_long_key(c):
+    if c.verb == b"ma" and len(c.words) > 1 and len(c.words[1]) > KEY_MAX:
+        return BAD_LINE, True
+
+
+def me_base64(c):
+    """The flag b of me needs no further word."""
+    if c.verb == b"me" and c.words[2:3] and c.words[2][:1] == b"b":
+        return ANYTHING, False
+
+
+def meta_foreign_byte(c):
+    if any(w[0] not in FIRST for w in c.flags):
+        return ANYTHING, False
+
+
+def meta_mode(c):
+    if any(w[:1] == b"M" and not (len(w) == 2 and not w[1:].islower()) for w in c.flags):
+        return ANYTHING, False
+
+
+def meta_lenient_number(c):
+    for w in c.flags:
+        bits = 64 if w[:1] in (b"C", b"J", b"D") else 32 if w[:1] in (b"T", b"N", b"R", b"F") else 0
+        if bits and number(w[1:], bits, w[:1] not in b"CJDF") is None and LENIENT.match(w[1:]):
+            return ANYTHING, False
+
+
+def md_error(c):
+    if c.verb == b"md" and FLAG_ERROR.fullmatch(c.expected):
+        return INVALID_OR_DUPLICATE, True
+
+
+def ms_not_swallowed(c):
+    if c.verb == b"ms" and c.refused:
+        return ANYTHING, False
+
+
+# ---- what changes replies to commands before it -----------------------------------------------
+
+def closes(c):
+    """1.6.18 closes without sending the replies that it has not sent yet."""
+    long_key = c.verb in (b"get", b"gets", b"gat", b"gats") and max(map(len, c.words)) > KEY_MAX
+    guard = c.words and c.words[-1].startswith(b"HTTP/") and not (c.fast or c.verb in KNOWN)
+    return long_key or guard or len(c.raw) > LINE_MAX
+
+
+def lenient_length(c):
+    """It may wait for more than comes, and holds back its replies."""
+    at = 2 if c.verb == b"ms" else 4
+    if c.verb not in STORAGE and c.verb != b"ms" or len(c.words) <= at:
+        return False
+    length = number(c.words[at], 32, True)
+    return length > MUCH if length is not None else LENIENT.match(c.words[at])
+
+
+def ms_reads_on(c):
+    """The data is awaited in spite of a flag that begins with a foreign byte."""
+    return c.verb == b"ms" and (b"\0" in c.line or any(w[0] not in FIRST for w in c.flags))
+
+
+# name, recordings that decide, function
+TEXT = (
+    ("short line", "parse/empty-crlf parse/two-char-unknown-lf mn/lf", short_line),
+    ("NUL ends a line", "parse/nul-in-command set/binary-value", nul),
+    ("leading blank", "parse/leading-space-get parse/leading-space-mn", leading_blank),
+    ("count of words", "get/no-key set/unknown-extra-token delete/no-key incr/no-delta",
+     word_count),
+    ("gat without key", "gat/no-key gats/no-key", gat_without_key),
+    ("noreply and a bad length", "set/noreply-bad-length", quiet_bad_length),
+    ("delete of the key noreply", "touch/noreply-as-exptime", delete_noreply),
+    ("usage of delete", "delete/zero-arg delete/10-noreply", delete_usage),
+    ("version", "version/plain", version),
+    ("noreply of unknown commands", "set/bad-chunk-noreply", unknown_noreply),
+    ("shutdown's refusal", "shutdown/disabled-graceful", shutdown_text),
+    ("data of a refused line", "set/key-251 set/flags-alpha cas/bad-cas", refused_not_swallowed),
+    ("lenient numbers", "incr/delta-23-digits mg/T-overflow touch/float-exptime", lenient_number),
+)
+WHOLE = (
+    ("replies lost by a close", "get/key-251-drops-earlier-pipelined-replies parse/http-get "
+     "parse/long-junk-no-newline", closes),
+    ("lenient lengths", "set/length-12-digits set/length-plus ms/len-alpha", lenient_length),
+    ("data after a foreign byte", "mg/invalid-flag-bang", ms_reads_on),
+)
+META_RULES = (
+    ("flags of newer versions", "mg/N-vivify ms/E md/x mg/C-match-hides-value",
+     meta_unknown_flag),
+    ("too many words", "mg/19-flags ma/too-many-flags", meta_words_too_many),
+    ("opaque that is too long", "mg/O-max-31 ma/O-too-long", meta_late_opaque),
+    ("quiet vivify of ma", "ma/N-q", ma_quiet_vivify),
+    ("over-long key of ma", "ma/bad-base64 ma/dup-flag", ma_long_key),
+    ("base64 of me", "me/b-flag-alone-ignored", me_base64),
+    ("foreign byte as flag", "mg/invalid-flag-bang mg/invalid-flag-brace", meta_foreign_byte),
+    ("mode", "ms/mode-only-first-char ma/mode-lowercase-d ms/mode-empty", meta_mode),
+    ("lenient numbers of flags", "mg/T-overflow ms/F-too-big ms/E-overflow", meta_lenient_number),
+    ("errors of md", "md/dup-flag md/invalid-flag md/bad-base64", md_error),
+    ("data of a refused ms", "ms/key-251 ms/O-max", ms_not_swallowed),
+    ("size of ms", "ms/return-order-1 ms/mode-A-hit-N", ms_size),
+)
+
+
+# ---- binary ---------------------------------------------------------------------------------
+
+def binary_version(r):
+    if r.what == 0x0b and not r.extras and not r.key and not r.value_length:
+        head = b"\x81\x0b" + bytes(9) + b"\6" + r.opaque.to_bytes(4, "big") + bytes(8)
+        return head + b"1.6.18", True
+
+
+def binary_body_unchecked(r):
+    """What follows the key of touch, gat and stat is read as the next request."""
+    return r is not None and r.what in (0x10, 0x1c, 0x1d, 0x23) and r.value_length > 0
+
+
+def binary_bad_magic(r):
+    return r is None
+
+
+def binary_huge_body(r):
+    return r is not None and r.body_length > MUCH
+
+
+BINARY = (
+    ("version of binary", "bin/version", binary_version),
+)
+WHOLE_BINARY = (
+    ("replies lost by a wrong magic", "bin/bad-magic-second-packet", binary_bad_magic),
+    ("body of touch, gat and stat", "bin/get-with-value", binary_body_unchecked),
+    ("huge body", "bin/issue_192", binary_huge_body),
+)
+# A reply that is not sent yet holds the item, so that a number is not changed where it stands: it
+# is not padded with blanks then, and marks of staleness go.
+READ_BY_OTHERS = ("number that an earlier reply holds", "incr/wrap-64 decr/floor-zero")
+NAMES = frozenset(
+    name for name, _, _ in TEXT + META_RULES + BINARY + WHOLE + WHOLE_BINARY) | {READ_BY_OTHERS[0]}
+
+
+def whole(kind, events, stream):
+    """The name of a rule that forbids comparing any reply on this connection."""
+    if kind == "binary":
+        for event in events:
+            for name, _, applies in WHOLE_BINARY:
+                if applies(event.what):
+                    return name
+        return None
+    # What is data for the model may be a line for 1.6.18, after data of a refused line.
+    for event in events + [Event(line + b"\n") for line in stream.split(b"\n")]:
+        c = Line(event, b"")
+        for name, _, applies in WHOLE:
+            if applies(c):
+                return name
+    return None
+
+
+def explain(kind, event, expected, said, at, known):
+    """(name, where the next reply begins, whether both agree after it), or None."""
+    if kind == "binary":
+        c, table = event.what, BINARY
+    else:
+        c, table = Line(event, expected), TEXT + META_RULES
+    if event.reshaped:
+        return READ_BY_OTHERS[0], at, False
+    for name, _, applies in table:
+        found = applies(c)
+        if found is None:
+            continue
+        reply, goes_on = found
+        if reply is ANYTHING:
+            return name, at, False
+        for one in reply if isinstance(reply, tuple) else (reply,):
+            end = marks.match(one, said, at, known)
+            if end >= 0:
+                return name, end, goes_on
+    return None
