@@ -35,8 +35,10 @@ def test_stream(tmp_path, kind):
     assert counts["unusable"] < counts["batches"] / 10, said
 
 
-def test_a_wrong_server_is_found(tmp_path):
+def test_a_wrong_server_is_found(tmp_path, monkeypatch):
     """memcached 1.6.18 is one."""
+    monkeypatch.setattr(broken, "PATIENCE", 1.0)
+    monkeypatch.setattr(broken, "SHRINKING_SECONDS", 1)
     found, _ = run(tmp_path, [], "--server", server.MEMCACHED, "--oracle", "", "--commands",
                    "2000", "--only", "text", "--most", "2")
     assert found == 2
