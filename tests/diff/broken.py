@@ -399,7 +399,8 @@ class Findings:
         index, expected, said = fault
         culprit = batch.requests[index] if index >= 0 else b"(opening)"
         verb = culprit[:2] if batch.kind == "binary" else culprit.split(b" ")[0][:12]
-        signature = (who, verb, bytes(expected[:24]), bytes(said[:24]))
+        told = 8 if batch.kind == "binary" else 24
+        signature = (who, verb, bytes(expected[:told]), bytes(said[:told]))
         self.seen[signature] += 1
         if self.seen[signature] > 1 or self.reported >= self.most:
             return
@@ -445,9 +446,9 @@ class Findings:
 
 # ---- all of it ------------------------------------------------------------------------------
 
-def clean(peer, keys, binary):
+def clean(peer, keys):
     """Deletes keys that do not belong to a batch."""
-    if binary:
+    if any(b" " in k or b"\n" in k for k in keys):
         said = [struct.pack(">BBHBBHIIQ", 0x80, 0x14, len(k), 0, 0, 0, len(k), 0, 0) + k
                 for k in keys]
     else:
@@ -484,7 +485,7 @@ def run(args, out=print):
         if keys:
             for peer in (server, oracle):
                 if peer:
-                    clean(peer, keys, kinds != ("text",))
+                    clean(peer, keys)
 
     def forget():
         if oracle:

@@ -10,6 +10,7 @@ from store import EXISTS, NON_NUMERIC, NOT_FOUND, NOT_STORED, STORED, Item
 
 KEY_MAX = 250
 OPAQUE_MAX = 32   # its letter included
+TOKENS_MAX = 23   # words beyond these are not looked at
 WORDS_MAX = 20    # command and key included
 VALUE_MAX = (1 << 31) - 3
 
@@ -74,7 +75,8 @@ def decode(token):
 class Flags:
     """The flags of one line.  `error` is what has to be answered, or None."""
 
-    def __init__(self, words, first):
+    def __init__(self, words, first, larder=False):
+        self.larder = larder
         self.error = None
         self.key = words[1]
         self.list = words[first:]
@@ -106,10 +108,10 @@ class Flags:
                 value = number(value, 64)
                 if value is None:
                     error = U64_FLAGS[letter]
-            elif letter == 70:  # F: does not replace an error that is known
+            elif letter == 70:  # F
                 value = number(value, 32)
                 if value is None:
-                    error = error or BAD_LINE
+                    error = BAD_LINE
             elif letter == 98:  # b
                 self.key = decode(self.key)
                 if self.key is None:
@@ -128,6 +130,8 @@ class Flags:
         return "O" in self and len(self.get("O")) + 1 > OPAQUE_MAX
 
     def shown_key(self, key, binary):
+        if self.larder and (b" " in key or b"\n" in key):
+            binary = True
         return b" k%s b" % base64.b64encode(key) if binary else b" k" + key
 
     def echo(self):
@@ -142,7 +146,7 @@ class Flags:
 
 
 def flags_begin_well(words, first):
-    return all(word[0] in FIRST for word in words[first:])
+    return all(word[0] in FIRST for word in words[first:TOKENS_MAX])
 
 
 # ---- mg -------------------------------------------------------------------------------------
@@ -151,7 +155,7 @@ def get(text, words):
     if len(words) < 2 or not flags_begin_well(words, 2):
         text.say(BAD_LINE)
         return
-    flags = Flags(words, 2)
+    flags = Flags(words, 2, text.store.larder)
     error = flags.error or (OPAQUE_TOO_LONG if flags.opaque_too_long else None)
     if error:
         text.say(error)
@@ -229,15 +233,15 @@ def put(text, words):
         text.say(BAD_LINE)
         return
     store = text.store
-    flags = Flags(words, 3)
+    flags = Flags(words, 3, text.store.larder)
     mode = MODES_SET.get(flags.get("M", b"S")[:1] if "M" in flags else b"")
     if "M" in flags and not flags.get("M"):
         mode = None
     error = flags.error
-    if not error and flags.opaque_too_long:
-        error = OPAQUE_TOO_LONG
     if not error and mode is None:
         error = b"CLIENT_ERROR invalid mode for ms M token\r\n"
+    if not error and flags.opaque_too_long:
+        error = OPAQUE_TOO_LONG
     if not error and not store.fits(flags.key, flags.get("F", 0), length):
         error = TOO_LARGE
         store.drop(flags.key)
@@ -262,9 +266,7 @@ def put(text, words):
         key, how = flags.key, mode
         if viable and store.find(key) is None:
             how = "set"
-        compare = flags.get("C", 0)
-        outcome, item = store.store(how, key, new, 0 if viable and how == "set" else compare,
-                                    flags.get("E"), "I" in flags)
+        outcome, item = store.store(how, key, new, flags.get("C"), flags.get("E"), "I" in flags)
         text.say(put_reply(store, outcome, item, new, flags))
 
     if flags.get("E") == 0:
@@ -295,7 +297,7 @@ def delete(text, words):
     if len(words) < 2 or not flags_begin_well(words, 2):
         text.say(BAD_LINE)
         return
-    flags = Flags(words, 2)
+    flags = Flags(words, 2, text.store.larder)
     error = flags.error or (OPAQUE_TOO_LONG if flags.opaque_too_long else None)
     if error:
         text.say(error)
@@ -330,21 +332,22 @@ def arithmetic(text, words):
     if len(words) < 2 or not flags_begin_well(words, 2):
         text.say(BAD_LINE)
         return
-    flags = Flags(words, 2)
+    flags = Flags(words, 2, text.store.larder)
     if flags.error:
         text.say(INVALID_MA)
         return
     up = MODES_ADD.get(flags.get("M", b"I")[:1] if flags.get("M", b"I") else None)
-    if flags.opaque_too_long:
-        text.say(OPAQUE_TOO_LONG)
-        return
     if up is None:
         text.say(b"CLIENT_ERROR invalid mode for ma M token\r\n")
         return
+    if flags.opaque_too_long:
+        text.say(OPAQUE_TOO_LONG)
+        return
     store, key = text.store, flags.key
-    text.store.reshaped = False
+    text.store.reshaped = text.store.huge = False
     result, item = store.add(key, up, flags.get("D", 1), flags.get("C", 0), flags.get("E"))
     text.c.log[-1].reshaped = text.store.reshaped
+    text.c.log[-1].huge = text.store.huge
     created = False
     if result == NON_NUMERIC:
         text.say(NOT_A_NUMBER)
@@ -394,10 +397,11 @@ def explain(text, words):
         text.say(BAD_LINE)
         return
     key = words[1]
-    if len(words) > 3 and words[2][:1] == b"b":  # one word more than it takes
+    least = 3 if "me/b-flag-alone-ignored" in text.store.differs else 4
+    if len(words) >= least and words[2][:1] == b"b":
         key = decode(key)
         if key is None:
-            text.say(BAD_KEY)
+            text.say(BAD_LINE)
             return
     store = text.store
     item = store.find(key)

@@ -199,7 +199,7 @@ class Text:
             else:
                 # The expiry counts from the line of the command; the clock may have gone on.
                 item = Item(value[:-2], flags, expires)
-                reply = OUTCOMES[store.store(mode, key, item, compare)[0]]
+                reply = OUTCOMES[store.store(mode, key, item, compare or None)[0]]
             if not quiet:
                 self.say(reply)
 
@@ -281,9 +281,10 @@ class Text:
         elif delta is None:
             reply = BAD_DELTA
         else:
-            self.store.reshaped = False
+            self.store.reshaped = self.store.huge = False
             result, _ = self.store.add(words[1], words[0] == b"incr", delta)
             self.c.log[-1].reshaped = self.store.reshaped
+            self.c.log[-1].huge = self.store.huge
             if result == NOT_FOUND:
                 reply = b"NOT_FOUND\r\n"
             elif result == NON_NUMERIC:

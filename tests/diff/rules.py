@@ -7,6 +7,7 @@ commands, a value is stored in one and not in the other), the rest of the batch 
 
 A rule is asked before replies are compared: the state may differ where replies do not.
 """
+import base64
 import re
 
 import marks
@@ -138,6 +139,10 @@ def lenient_number(c):
 FLAG_ERROR = re.compile(rb"CLIENT_ERROR (duplicate flag|invalid flag|bad token in command line "
                         rb"format|bad command line format|error decoding key|options flags are "
                         rb"too long|invalid numeric \w+ value|invalid or duplicate flag)\r\n")
+SHOWN_KEY = re.compile(rb" k([A-Za-z0-9+/]+=*) b(?=[ \r])")
+NOT_A_NUMBER = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
+NOT_A_NUMBER_TEXT = b"Non-numeric server-side value for incr or decr"
+NOT_A_NUMBER_HEAD = b"\x81%c" + bytes(5) + b"\6\0\0\0\x2e"
 INVALID_OR_DUPLICATE = b"CLIENT_ERROR invalid or duplicate flag\r\n"
 TOO_MANY = b"CLIENT_ERROR options flags too long\r\n"
 
@@ -165,6 +170,25 @@ def ms_size(c):
     """The flag s of ms is passed over."""
     if c.verb == b"ms" and b"s" in [w[:1] for w in c.flags]:
         return re.sub(rb" s\d+", b"", c.expected), True
+
+
+def ms_append(c):
+    """append and prepend do not make an item for N; C0 compares nothing there."""
+    if c.verb == b"ms" and any(w[:2] in (b"MA", b"MP") for w in c.flags) and any(
+            w[:1] == b"N" or w[:1] == b"C" and w[1:].strip(b"0") == b"" for w in c.flags):
+        return ANYTHING, False
+
+
+def base64_forgotten(c):
+    """append and incr forget that a key was in base64."""
+    if c.verb == b"mg" and SHOWN_KEY.search(c.expected):
+        return SHOWN_KEY.sub(lambda m: b" k" + base64.b64decode(m.group(1)), c.expected), True
+
+
+def me_exptime(c):
+    """It shows the time that is left as a negative number."""
+    if c.verb == b"me" and b" exp=" + marks.HEAD in c.expected:
+        return re.sub(rb" exp=[^;]*;", b" exp=" + marks.any_number(), c.expected), True
 
 
 def ma_quiet_vivify(c):
@@ -199,6 +223,15 @@ def meta_lenient_number(c):
         bits = 64 if w[:1] in (b"C", b"J", b"D") else 32 if w[:1] in (b"T", b"N", b"R", b"F") else 0
         if bits and number(w[1:], bits, w[:1] not in b"CJDF") is None and LENIENT.match(w[1:]):
             return ANYTHING, False
+
+
+def error_of_f(c):
+    """A bad number after F has no text of its own: an earlier one stays."""
+    if c.expected == BAD_LINE and any(w[:1] == b"F" and number(w[1:], 32) is None
+                                      for w in c.flags):
+        return tuple(b"CLIENT_ERROR %s\r\n" % text for text in (
+            b"bad token in command line format", b"error decoding key",
+            b"invalid numeric delta value", b"invalid numeric initial value")), True
 
 
 def md_error(c):
@@ -262,12 +295,16 @@ META_RULES = (
      meta_unknown_flag),
     ("too many words", "mg/19-flags ma/too-many-flags", meta_words_too_many),
     ("opaque that is too long", "mg/O-max-31 ma/O-too-long", meta_late_opaque),
+    ("N and C0 of append", "ms/mode-P-miss-N ms/C0-existing", ms_append),
+    ("base64 forgotten", "mg/binary-key-text-alias mg/binary-vivify-k", base64_forgotten),
     ("quiet vivify of ma", "ma/N-q", ma_quiet_vivify),
     ("over-long key of ma", "ma/bad-base64 ma/dup-flag", ma_long_key),
+    ("time left of me", "me/hit-fetched", me_exptime),
     ("base64 of me", "me/b-flag-alone-ignored", me_base64),
     ("foreign byte as flag", "mg/invalid-flag-bang mg/invalid-flag-brace", meta_foreign_byte),
     ("mode", "ms/mode-only-first-char ma/mode-lowercase-d ms/mode-empty", meta_mode),
     ("lenient numbers of flags", "mg/T-overflow ms/F-too-big ms/E-overflow", meta_lenient_number),
+    ("error of F", "mg/F-bad-arg mg/two-errors-last-message-wins", error_of_f),
     ("errors of md", "md/dup-flag md/invalid-flag md/bad-base64", md_error),
     ("data of a refused ms", "ms/key-251 ms/O-max", ms_not_swallowed),
     ("size of ms", "ms/return-order-1 ms/mode-A-hit-N", ms_size),
@@ -280,6 +317,12 @@ def binary_version(r):
     if r.what == 0x0b and not r.extras and not r.key and not r.value_length:
         head = b"\x81\x0b" + bytes(9) + b"\6" + r.opaque.to_bytes(4, "big") + bytes(8)
         return head + b"1.6.18", True
+
+
+def binary_prefix_of_stat(r):
+    """The beginning of the key is enough."""
+    if r.what == 0x10 and r.key.startswith(b"reset") and r.key != b"reset":
+        return b"\x81\x10" + bytes(10) + r.opaque.to_bytes(4, "big") + bytes(8), True
 
 
 def binary_body_unchecked(r):
@@ -296,7 +339,8 @@ def binary_huge_body(r):
 
 
 BINARY = (
-    ("version of binary", "bin/version", binary_version),
+    ("version", "bin/version", binary_version),
+    ("prefix of stat", "bin/stat-reset stats/prefix-r", binary_prefix_of_stat),
 )
 WHOLE_BINARY = (
     ("replies lost by a wrong magic", "bin/bad-magic-second-packet", binary_bad_magic),
@@ -305,9 +349,14 @@ WHOLE_BINARY = (
 )
 # A reply that is not sent yet holds the item, so that a number is not changed where it stands: it
 # is not padded with blanks then, and marks of staleness go.
+# 1.6.18 looks for a minus sign behind a number of 2^63 and more, in what an earlier item left.
+BEHIND = ("minus sign behind a huge number", "incr/near-max ma/J-max")
+# An empty value is not a number there, and then no CAS number is compared.
+EMPTY = ("CAS number of an empty value", "incr/empty ma/C-mismatch-q")
 READ_BY_OTHERS = ("number that an earlier reply holds", "incr/wrap-64 decr/floor-zero")
 NAMES = frozenset(
-    name for name, _, _ in TEXT + META_RULES + BINARY + WHOLE + WHOLE_BINARY) | {READ_BY_OTHERS[0]}
+    name for name, _, _ in TEXT + META_RULES + BINARY + WHOLE + WHOLE_BINARY) | {
+        READ_BY_OTHERS[0], BEHIND[0], EMPTY[0]}
 
 
 def whole(kind, events, stream):
@@ -333,6 +382,14 @@ def explain(kind, event, expected, said, at, known):
         c, table = event.what, BINARY
     else:
         c, table = Line(event, expected), TEXT + META_RULES
+    if kind == "binary":
+        bad = b"" if event.what is None else NOT_A_NUMBER_HEAD % event.what.opcode + \
+            event.what.opaque.to_bytes(4, "big") + bytes(8) + NOT_A_NUMBER_TEXT
+        compared = expected[6:8] == b"\0\2"
+    else:
+        bad, compared = NOT_A_NUMBER, expected.startswith(b"EX") and event.what[:3] == b"ma "
+    if (event.huge or compared) and bad and said.startswith(bad, at):
+        return (BEHIND if event.huge else EMPTY)[0], at + len(bad), not event.huge
     if event.reshaped:
         return READ_BY_OTHERS[0], at, False
     for name, _, applies in table:

@@ -11,6 +11,14 @@ run differently, asks for marks (see marks.py): they stand in replies where the 
 and another counter: keys whose items expire soon or whose CAS was chosen by the client in the range
 of a server's own, and the words "flush", "verbosity", "memlimit" for settings that were changed.
 """
+import functools
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "conform"))
+from replay_recordings import known_differences  # noqa: E402
+
+known_differences = functools.lru_cache(known_differences)
 
 MONTH = 60 * 60 * 24 * 30
 SOON = 90  # seconds: what expires earlier is unsteady
@@ -80,9 +88,13 @@ class Store:
     # Where a driver with marks begins to count: no number a client chooses is near.
     MARKED_CAS = 1 << 40
 
-    def __init__(self, options=None, dialect="memcached", marks=None):
+    def __init__(self, options=None, dialect="memcached", marks=None, differs=None):
+        """differs: with the dialect of larder, names of the recordings it departs from; by
+        default all that docs/protocol.md lists."""
         self.options = options or Options()
         self.larder = dialect == "larder"
+        self.differs = frozenset(known_differences() if differs is None else differs) \
+            if self.larder else frozenset()
         self.marks = marks
         self.items = {}
         self.now = 1_700_000_000
@@ -94,6 +106,7 @@ class Store:
         self.detail = None        # prefix -> [get, hit, set, del] when switched on
         self.unsteady = set()
         self.reshaped = False     # by the last add(): see model.Event
+        self.huge = False
         self.unmodelled = False   # a command came whose reply the model does not know
         self.killed = False
 
@@ -190,7 +203,7 @@ class Store:
         if not self.options.cas:
             return 0
         if chosen is not None:
-            if self.marks and 0 < chosen < self.MARKED_CAS << 10:
+            if self.marks and 0 < chosen < self.MARKED_CAS << 13:
                 self.unsteady.add(key)
             return chosen
         self.next_cas += 1
@@ -205,10 +218,11 @@ class Store:
         if self.marks and self.now < item.expires < self.now + SOON:
             self.unsteady.add(key)
 
-    def store(self, mode, key, new, compare=0, cas=None, may_be_stale=False):
+    def store(self, mode, key, new, compare=None, cas=None, may_be_stale=False):
         """mode: set add replace append prepend cas; returns (outcome, item that is stored).
 
-        compare: CAS number that the item must have, 0 for none.  cas: chosen for the new item."""
+        compare: CAS number that the item must have, 0 for one that none has.
+        cas: chosen for the new item."""
         if self.detail is not None:
             self.count(key, 2)
         old = self.find(key)
@@ -223,19 +237,20 @@ class Store:
             old.used = self.now
             return NOT_STORED, None
         if mode == "cas":
-            if compare == 0:
+            if not compare:
                 return EXISTS, None
             if compare != old.cas:
                 if not (may_be_stale and compare < old.cas):
                     return EXISTS, None
                 new.expires, new.stale, new.sent = old.expires, True, old.sent
         elif mode in ("append", "prepend"):
-            if compare and compare != old.cas:
+            if compare is not None and (compare != old.cas or not compare):
                 return EXISTS, None
             value = old.value + new.value if mode == "append" else new.value + old.value
             if not self.fits_joined(key, old.flags, len(value)):
                 return NOT_STORED, None
             new = Item(value, old.flags, old.expires)
+            new.binary = self.larder and old.binary
         self.put(key, new, cas)
         return STORED, new
 
@@ -258,11 +273,12 @@ class Store:
         item = self.find(key)
         if item is None:
             return NOT_FOUND, None
-        if compare and compare != item.cas and item.value:
+        if compare and compare != item.cas and (item.value or self.larder):
             return EXISTS, None
         number = parse_stored(item.value)
         if number is None:
             return NON_NUMERIC, None
+        self.huge = number >= U64 >> 1
         number = (number + delta) % U64 if up else max(number - delta, 0)
         text = b"%d" % number
         self.reshaped = len(text) < len(item.value) or item.stale or item.sent
@@ -272,6 +288,7 @@ class Store:
             item.used = self.now
         else:
             new = Item(text, item.flags, item.expires)
+            new.binary = self.larder and item.binary
             self.put(key, new, cas)
             item = new
         return number, item
