@@ -25,7 +25,7 @@ class Event:
         self.replies = []
         self.refused = False    # its data is thrown away
         self.reshaped = False   # a number was changed where it stood, and more than the number
-        self.huge = False       # a number of 2^63 and more was counted
+        self.huge = False       # a number of 2^63 and more was counted, or nothing but blanks
 
 
 class Connection:

@@ -31,7 +31,7 @@ FAST = frozenset(STORAGE + META + (b"get", b"gets", b"gat", b"gats", b"touch", b
                                    b"decr", b"version", b"quit", b"stats", b"me", b"mn"))
 KNOWN = FAST | frozenset((b"flush_all", b"verbosity", b"cache_memlimit", b"shutdown",
                           b"refresh_certs"))
-LENIENT = re.compile(rb"[\t\v\f\r]*[+-]?[0-9]+(?:[\t\v\f\r]|\Z)")
+LENIENT = re.compile(rb"[\t\v\f\r]*[+-]?[0-9]+(?:[\t\v\f\r\0]|\Z)")
 MUCH = 5000  # bytes: more does not come in a batch
 # The places of numbers that are strict in 1.6.45: word, bits, signed.
 NUMBERS = {b"incr": (2, 64, False), b"decr": (2, 64, False), b"touch": (2, 32, True),
@@ -43,10 +43,11 @@ NUMBERS = {b"incr": (2, 64, False), b"decr": (2, 64, False), b"touch": (2, 32, T
 class Line:
     """What text rules look at."""
 
-    def __init__(self, event, expected):
+    def __init__(self, event, expected, piece=False):
         line = event.what
         self.raw = line
         self.refused = event.refused
+        self.piece = piece      # its beginning may belong to a value
         self.expected = expected
         body = line[:-1]
         self.line = body[:-1] if body[-1:] == b"\r" else body
@@ -249,7 +250,8 @@ def ms_not_swallowed(c):
 def closes(c):
     """1.6.18 closes without sending the replies that it has not sent yet."""
     long_key = c.verb in (b"get", b"gets", b"gat", b"gats") and max(map(len, c.words)) > KEY_MAX
-    guard = c.words and c.words[-1].startswith(b"HTTP/") and not (c.fast or c.verb in KNOWN)
+    guard = c.words and c.words[-1].startswith(b"HTTP/") and (
+        c.piece or not (c.fast or c.verb in KNOWN))
     return long_key or guard or len(c.raw) > LINE_MAX
 
 
@@ -349,8 +351,9 @@ WHOLE_BINARY = (
 )
 # A reply that is not sent yet holds the item, so that a number is not changed where it stands: it
 # is not padded with blanks then, and marks of staleness go.
-# 1.6.18 looks for a minus sign behind a number of 2^63 and more, in what an earlier item left.
-BEHIND = ("minus sign behind a huge number", "incr/near-max ma/J-max")
+# 1.6.18 looks for a minus sign behind a number of 2^63 and more, and for a number behind blanks, in
+# what an earlier item left there.
+BEHIND = ("what lies behind a number", "incr/near-max ma/J-max")
 # An empty value is not a number there, and then no CAS number is compared.
 EMPTY = ("CAS number of an empty value", "incr/empty ma/C-mismatch-q")
 READ_BY_OTHERS = ("number that an earlier reply holds", "incr/wrap-64 decr/floor-zero")
@@ -368,8 +371,9 @@ def whole(kind, events, stream):
                     return name
         return None
     # What is data for the model may be a line for 1.6.18, after data of a refused line.
-    for event in events + [Event(line + b"\n") for line in stream.split(b"\n")]:
-        c = Line(event, b"")
+    lines = [Line(event, b"") for event in events]
+    lines += [Line(Event(line + b"\n"), b"", True) for line in stream.split(b"\n")]
+    for c in lines:
         for name, _, applies in WHOLE:
             if applies(c):
                 return name
@@ -388,6 +392,8 @@ def explain(kind, event, expected, said, at, known):
         compared = expected[6:8] == b"\0\2"
     else:
         bad, compared = NOT_A_NUMBER, expected.startswith(b"EX") and event.what[:3] == b"ma "
+    if event.huge and expected.endswith(bad) and not said.startswith(bad, at):
+        return BEHIND[0], at, False
     if (event.huge or compared) and bad and said.startswith(bad, at):
         return (BEHIND if event.huge else EMPTY)[0], at + len(bad), not event.huge
     if event.reshaped:

@@ -277,6 +277,7 @@ class Store:
             return EXISTS, None
         number = parse_stored(item.value)
         if number is None:
+            self.huge = not item.value.strip(SPACES)
             return NON_NUMERIC, None
         self.huge = number >= U64 >> 1
         number = (number + delta) % U64 if up else max(number - delta, 0)
