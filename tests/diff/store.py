@@ -249,8 +249,9 @@ class Store:
             value = old.value + new.value if mode == "append" else new.value + old.value
             if not self.fits_joined(key, old.flags, len(value)):
                 return NOT_STORED, None
+            binary = self.larder and (old.binary or new.binary)
             new = Item(value, old.flags, old.expires)
-            new.binary = self.larder and old.binary
+            new.binary = binary
         self.put(key, new, cas)
         return STORED, new
 
