@@ -31,6 +31,8 @@ import valid_play  # noqa: E402
 import valid_reduce  # noqa: E402
 
 DIALECTS = ("text", "meta", "binary")
+# What is compared unless --only says otherwise.
+LARDER_SPEAKS = ("text",)
 # Nothing is evicted.
 MEMORY = ("-m", "1024")
 # Background threads hold items for a while, and then numbers are not changed in place.  With more
@@ -70,7 +72,7 @@ class Pair:
             self.running[i].__exit__(Exception)
             self.running[i] = None
 
-    def sides(self, patience=valid_play.PATIENCE):
+    def sides(self, patience=None):
         return [valid_play.Side(s, patience) for s in self.running]
 
     def stop(self):
@@ -230,14 +232,16 @@ def arguments(argv):
     parser.add_argument("--server-options", default=(), type=shlex.split)
     parser.add_argument("--commands", type=int, default=1000000)
     parser.add_argument("--seed", default="1")
-    parser.add_argument("--only", type=dialects, default=DIALECTS,
-                        help="text, meta, binary, or some of them with commas")
+    parser.add_argument("--only", type=dialects, default=None,
+                        help="text, meta, binary, or some of them with commas; all that larder speaks")
     parser.add_argument("--keep", type=pathlib.Path, default=ROOT / "build/diff",
                         help="directory of reproducers")
     parser.add_argument("--differences", type=int, default=10, help="stop after so many")
     parser.add_argument("--reduce-seconds", type=float, default=REDUCE_SECONDS)
     parser.add_argument("--replay", type=pathlib.Path, help="play a reproducer")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.only = args.only or (LARDER_SPEAKS if is_larder(args.server) else DIALECTS)
+    return args
 
 
 def replay(args, pair):

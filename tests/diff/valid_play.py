@@ -57,9 +57,9 @@ class Refused(Exception):
 class Side:
     """One server in one episode."""
 
-    def __init__(self, server, patience=PATIENCE):
+    def __init__(self, server, patience=None):
         self.server = server
-        self.patience = patience
+        self.patience = patience or PATIENCE
         self.sockets = {}
         self.numbers = {}   # CAS number -> its place in the order of appearance
         self.shown = {}     # reference -> CAS number
