@@ -409,7 +409,7 @@ class Commands:
         if self.random() < 0.6 and size <= self.room:
             flags.append(b"v")
             self.room -= size
-            self.held.add(key)
+        self.held.add(key)  # without v as well
         self.some(flags, (b"k", b"c", b"f", b"s", b"t"), 0.3)
         self.some(flags, (b"h", b"l"), 0.15)
         self.some(flags, (b"u",), 0.05)
