@@ -5,6 +5,7 @@
 #   make test           install what is missing, build, run every test (ONLY=regex for some)
 #   make test-long      the same with the long versions of the client and stress tests
 #   make test-clients   every memcached client there is a scenario for, a table of what each can do
+#   make test-diff      COMMANDS=10000000 random commands to larder and to Debian's memcached
 #   make bench-quick    larder, Debian's memcached and the floor side by side
 #   make bench-store    the store alone, in reads of memory, with limits
 #   make bench-verify   replay of modelled traces where every wrong value is an error
@@ -24,6 +25,8 @@ PYTHON ?= /usr/bin/python3
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
+COMMANDS ?= 10000000
+SEED ?= 1
 JOBS ?= $(shell nproc)
 
 # ---- variants ------------------------------------------------------------------------------
@@ -105,7 +108,7 @@ INTERLEAVE_PARTS := $(patsubst src/%.c,$(BUILD)/interleave/%.o,$(wildcard src/st
 
 # ---- rules ---------------------------------------------------------------------------------
 
-.PHONY: server units interleaves fuzzers benches testable run test test-long test-clients \
+.PHONY: server units interleaves fuzzers benches testable run test test-long test-clients test-diff \
     bench-quick bench-store bench-verify bench-stall fuzz fuzz-all install docs clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -213,6 +216,14 @@ $(NPM_READY): tests/clients/npm/package.json tests/clients/npm/package-lock.json
 	$(call SAY,NPM )
 	$(Q)cd $(NPM_DIR) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >npm.log
 	@touch $@
+
+# What they find is written to files there: each program says how to play it again.
+test-diff:
+	@dist/setup build test
+	$(SUBMAKE) server
+	@set -e; for stream in $(wildcard tests/diff/valid.py tests/diff/broken.py); do \
+	    $(PYTHON) $$stream --server $(LARDERD) --commands $(COMMANDS) --seed $(SEED) $(ARGS); \
+	done
 
 bench-quick bench-store bench-verify bench-stall: bench-%:
 	@dist/setup build bench
