@@ -1,7 +1,7 @@
 """Goal: larder answers every valid command as memcached does, and a wrong answer would be seen.
 
-Method: short runs of valid.py with fixed seeds.  The checks of the generator and of the comparison play
-memcached against a second one, which a proxy makes commit one fault at a time.
+Method: short runs of valid.py with fixed seeds.  The checks of the generator and of the comparison
+play memcached against a second one, which a proxy makes commit one fault at a time.
 """
 import pathlib
 import random
@@ -12,7 +12,8 @@ import sys
 import pytest
 
 import server
-sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parent.parent / "conform")]
+HERE = pathlib.Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "conform")]
 import faulty_proxy  # noqa: E402
 import replay_recordings as recordings  # noqa: E402
 import valid  # noqa: E402
@@ -58,7 +59,7 @@ def player():
 def test_larder(tmp_path, seed, long):
     pair = valid.Pair(server.LARDERD, server.MEMCACHED)
     r, said = run(tmp_path, server.LARDERD, "--seed", seed, "--reduce-seconds", "20",
-                  "--differences", "1", "--commands", "2000000" if long else "40000")
+                  "--differences", "1", "--commands", "2000000" if long else "25000")
     try:
         pair.start()
         r.all(pair)
@@ -89,14 +90,14 @@ def lines_of(pieces, known):
             yield line
 
 
-COMMAND = (rb"(get|gets|gat|gats|set|add|replace|append|prepend|cas|incr|decr|touch|delete|mg|ms|md|ma|me|"
-           rb"mn|verbosity|flush_all)( |$)")
+COMMAND = (rb"(get|gets|gat|gats|set|add|replace|append|prepend|cas|incr|decr|touch|delete|"
+           rb"mg|ms|md|ma|me|mn|verbosity|flush_all)( |$)")
 
 
 def test_what_is_avoided_is_not_generated():
     commands = valid_commands.Commands(random.Random(5), {"text", "meta"})
     words = set()
-    for _ in range(200):
+    for _ in range(60):
         for unit in commands.batch(0, ("text", "meta"), 150)["units"]:
             if unit[3] is not None and commands.random() < 0.3:
                 commands.learn(unit[3], unit[2])
@@ -256,7 +257,8 @@ def test_oracle_that_ends_is_started_again(tmp_path, twins, monkeypatch):
 
 def test_refused_command_is_told(twins):
     """The generator would be wrong; a CLIENT_ERROR that both send is not agreement."""
-    for kind, pieces in (("text", b"incr a x\r\n"), ("text", b"nonsense\r\n"), ("text", b"mg a y\r\n"),
+    for kind, pieces in (("text", b"incr a x\r\n"), ("text", b"nonsense\r\n"),
+                         ("text", b"mg a y\r\n"),
                          ("binary", struct.pack(">BBHBBHIIQ", 0x80, 0x1b, 0, 0, 0, 0, 0, 1, 0))):
         batch = {"connection": 0, "kind": kind, "cuts": [], "quit": 0,
                  "units": [(pieces, "B" if kind == "binary" else "L", 1, None)]}

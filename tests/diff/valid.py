@@ -203,7 +203,8 @@ class Run:
         return time.monotonic() - started
 
     def enough(self):
-        return len(self.differences) + len(self.refusals) + len(self.deaths) >= self.args.differences
+        return (len(self.differences) + len(self.refusals) + len(self.deaths)
+                >= self.args.differences)
 
 
 def describe(difference):
@@ -233,7 +234,7 @@ def arguments(argv):
     parser.add_argument("--commands", type=int, default=1000000)
     parser.add_argument("--seed", default="1")
     parser.add_argument("--only", type=dialects, default=None,
-                        help="text, meta, binary, or some of them with commas; all that larder speaks")
+                        help="text, meta, binary, or some of them with commas")
     parser.add_argument("--keep", type=pathlib.Path, default=ROOT / "build/diff",
                         help="directory of reproducers")
     parser.add_argument("--differences", type=int, default=10, help="stop after so many")

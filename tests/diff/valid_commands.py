@@ -18,12 +18,12 @@ codes   what is answered, a letter for each reply, and "" where nothing is:
 uid     unique in an episode
 key     what the unit is about, for CAS numbers
 
-A batch is what is sent to one connection before anything is read.  An episode is a list of batches on
-a few connections to one server, which begins without items.
+A batch is what is sent to one connection before anything is read.  An episode is a list of batches
+on a few connections to one server, which begins without items.
 
 No value, key or opaque has an N in it: MN ends a batch, and nothing else may look like that.
-No value or key has a "-" in it: memcached looks for one behind numbers of 2^63 and more, in whatever
-lies there in its memory, and takes them for negative.
+No value or key has a "-" in it: memcached looks for one behind numbers of 2^63 and more, in
+whatever lies there in its memory, and takes them for negative.
 """
 import base64
 import random
@@ -79,19 +79,21 @@ FLAGS = (b"0", b"0", b"0", b"1", b"5", b"255", b"65536", b"2147483648", b"429496
 OPAQUES = (b"O", b"O1", b"Oab-c", b"Oqkcvs", b"O" + b"o" * 31)
 # Letters that have no meaning for a command are accepted and ignored.
 IGNORED = {b"ms": (b"f", b"h", b"l", b"t", b"u", b"v", b"D1", b"J1", b"R1", b"P", b"Lx"),
-           b"md": (b"c", b"f", b"h", b"l", b"s", b"t", b"u", b"v", b"D1", b"J1", b"F1", b"N1", b"R1", b"Px"),
+           b"md": (b"c", b"f", b"h", b"l", b"s", b"t", b"u", b"v", b"D1", b"J1", b"F1", b"N1",
+                   b"R1", b"Px"),
            b"ma": (b"f", b"h", b"l", b"s", b"u", b"F1", b"R1", b"P", b"L1"),
            b"mg": (b"F1", b"I", b"D1", b"J1", b"Pp", b"L", b"MS")}
 
 TEXT_KEYS = ([b"%c" % c for c in b"abcdefg"] + [b"key%d" % i for i in range(16)]
-             + [b"k" * 250, b"l" * 250, b"m" * 249, b"q" * 100, b"tab\there", b"cr\rhere", b"\xc3\xa9t\xc3\xa9",
-                b"\x01\x02", b"\xff" * 30, b"noreply", b"x:y:z", b"0", b"1", b"END", b"a/b"])
+             + [b"k" * 250, b"l" * 250, b"m" * 249, b"q" * 100, b"tab\there", b"cr\rhere",
+                b"\xc3\xa9t\xc3\xa9", b"\x01\x02", b"\xff" * 30, b"noreply", b"x:y:z",
+                b"0", b"1", b"END", b"a/b"])
 TEXT_KEYS = [k.replace(b"N", b"n") for k in TEXT_KEYS]
 COUNTER_KEYS = [b"n%d" % i for i in range(8)]
 LARGE_KEYS = [b"large%d" % i for i in range(5)]
 # Keys that only base64 and the binary protocol can say.
-BINARY_KEYS = [b"with blank", b"\x00", b"\x00\x01\x02", b" ", b"a ", b"\xff\xfe \xfd", b"b" * 100 + b" ",
-               b"\x80\x81", b"tail\x00", b"w " * 90]
+BINARY_KEYS = [b"with blank", b"\x00", b"\x00\x01\x02", b" ", b"a ", b"\xff\xfe \xfd",
+               b"b" * 100 + b" ", b"\x80\x81", b"tail\x00", b"w " * 90]
 # The same keys as text, and as base64.
 SHARED_KEYS = [b"a", b"key1", b"n1", b"k" * 180, b"\xff" * 30]
 ALL_KEYS = TEXT_KEYS + COUNTER_KEYS + LARGE_KEYS + BINARY_KEYS
@@ -107,7 +109,8 @@ def _make_pool():
     """Bytes that values are cut from: noise with line ends and words of the protocol in it."""
     r = random.Random(1)
     noise = bytearray(r.randbytes(60000))
-    for word in (b"\r\n", b"VALUE a 0 1\r\n", b"\r\nget a\r\n", b"HD c1 t5\r\n", b"VA 3\r\n", b"\x81\x00", b"12 "):
+    for word in (b"\r\n", b"VALUE a 0 1\r\n", b"\r\nget a\r\n", b"HD c1 t5\r\n", b"VA 3\r\n",
+                 b"\x81\x00", b"12 "):
         for _ in range(40):
             at = r.randrange(len(noise) - 20)
             noise[at:at + len(word)] = word
@@ -161,7 +164,8 @@ class Commands:
         x = self.random()
         if x < 0.15:
             return self.number()
-        n = int(self.random() * (20 if x < 0.65 else 100 if x < 0.95 else 1000 if x < 0.995 else 3000))
+        longest = 20 if x < 0.65 else 100 if x < 0.95 else 1000 if x < 0.995 else 3000
+        n = int(self.random() * longest)
         at = int(self.random() * (len(POOL) - n))
         value = POOL[at:at + n]
         # Of white space alone: memcached looks for a number in what lies behind it in memory.
@@ -200,8 +204,8 @@ class Commands:
         seen.append((uid, key))
 
     def release(self, key, quiet=b"mn\r\n"):
-        """What goes before counting.  memcached changes a number in place, padded with blanks, unless
-        the item waits in a reply that is not sent yet; mn sends all of them."""
+        """What goes before counting.  memcached changes a number in place, padded with blanks,
+        unless the item waits in a reply that is not sent yet; mn sends all of them."""
         if key not in self.held:
             return b""
         self.held.clear()
@@ -219,7 +223,8 @@ class Commands:
         x = self.random()
         word = (b"set" if x < 0.5 else b"add" if x < 0.65 else b"replace" if x < 0.8
                 else b"append" if x < 0.9 else b"prepend")
-        line = b"%s %s %s %s %d" % (word, key, self.choice(FLAGS), self.choice(LIFETIMES), len(value))
+        line = b"%s %s %s %s %d" % (
+            word, key, self.choice(FLAGS), self.choice(LIFETIMES), len(value))
         line, codes = self.noreply(line, "L")
         return self.unit(b"%s%s%s\r\n" % (line, self.end(), value), codes)
 
@@ -343,7 +348,8 @@ class Commands:
         else:
             word = self.choice((b"set", b"set", b"set", b"add", b"replace"))
             value = self.large_value(key, word == b"set")
-        line = b"%s %s %s %s %d" % (word, key, self.choice(FLAGS), self.choice(LIFETIMES), len(value))
+        line = b"%s %s %s %s %d" % (
+            word, key, self.choice(FLAGS), self.choice(LIFETIMES), len(value))
         line, codes = self.noreply(line, "L")
         return self.unit(b"%s\r\n%s\r\n" % (line, value), codes)
 
@@ -498,7 +504,8 @@ class Commands:
             key = self.key()
             x = self.random()
             if x < 0.5:
-                lines.append(b"mg %s q v k%s\r\n" % (key, self.choice((b"", b" f", b" c", b" s t"))))
+                lines.append(b"mg %s q v k%s\r\n" % (
+                    key, self.choice((b"", b" f", b" c", b" s t"))))
             elif x < 0.75:
                 value = self.value()
                 lines.append(b"ms %s %d q%s\r\n%s\r\n" % (
@@ -516,7 +523,9 @@ class Commands:
 
     def packet(self, opcode, key=b"", extras=b"", value=b"", cas=0, after_noop=False):
         self.uid += 1
-        before = struct.pack(">BBHBBHIIQ", 0x80, 0x0a, 0, 0, 0, 0, 0, self.uid, 0) if after_noop else b""
+        before = b""
+        if after_noop:
+            before = struct.pack(">BBHBBHIIQ", 0x80, 0x0a, 0, 0, 0, 0, 0, self.uid, 0)
         head = struct.pack(">BBHBBHII", 0x80, opcode, len(key), len(extras), 0, 0,
                            len(key) + len(extras) + len(value), self.uid)
         rest = b"%s%s%s" % (extras, key, value)
@@ -587,7 +596,8 @@ class Commands:
             self.room -= size
             return self.packet(self.choice((0x00, 0x09, 0x0c, 0x0d)), key)
         if x < 0.55:
-            return self.packet(self.choice((0x0e, 0x0f, 0x19, 0x1a)), key, value=self.large_part(key))
+            return self.packet(self.choice((0x0e, 0x0f, 0x19, 0x1a)), key,
+                               value=self.large_part(key))
         opcode = self.choice((0x01, 0x01, 0x11, 0x02, 0x03))
         return self.packet(opcode, key, self.extras(),
                            self.large_value(key, opcode in (0x01, 0x11)))
@@ -595,7 +605,7 @@ class Commands:
     # ---- batches and episodes
 
     def batch(self, connection, dialects, count):
-        """A batch of count units: its connection, dialect, units, cuts, and whether it ends in quit.
+        """A batch of count units: its connection, dialect, units, cuts, and how it quits.
 
         Cuts are fractions of the whole, since CAS numbers have different lengths."""
         self.held = set()

@@ -1,8 +1,8 @@
 """valid_play.py -- plays batches of commands on two servers and compares what they answer.
 
-CAS numbers differ from server to server.  They are compared by the order of their first appearance in
-an episode, so equal numbers must be equal on both.  Remaining lifetimes may differ by seconds that
-passed between the two; what `l` and me say of the last access and of memory is not compared.
+CAS numbers differ from server to server.  They are compared by the order of their first appearance
+in an episode, so equal numbers must be equal on both.  Remaining lifetimes may differ by seconds
+that passed between the two; what `l` and me say of the last access and of memory is not compared.
 """
 import re
 import select
@@ -121,8 +121,10 @@ class Side:
         """All that is answered to what was asked."""
         s = self.sockets[batch["connection"]]
         heard = self.heard
-        last, many = (LAST_REPLY, 1) if batch["kind"] == "binary" else (
-            b"MN\r\n", 1 + sum(codes.count("N") + codes.count("G") for _, codes, _, _ in batch["units"]))
+        last, many = LAST_REPLY, 1
+        if batch["kind"] == "text":
+            last = b"MN\r\n"
+            many += sum(codes.count("N") + codes.count("G") for _, codes, _, _ in batch["units"])
         if self.sent < len(self.request):
             self.talk(s, batch["cuts"])
         try:

@@ -1,7 +1,7 @@
 """valid_reduce.py -- makes an episode with a difference smaller, and keeps it in a file.
 
 A reproducer is a JSON object: `batches` is what valid.py --replay plays, everything else is for the
-reader.  Bytes are latin1 strings; a CAS number that the reply to unit 7 showed for key a is [7, "a"].
+reader.  Bytes are latin1 strings; the CAS number that unit 7 was shown for key a is [7, "a"].
 """
 import json
 import time
