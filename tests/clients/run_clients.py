@@ -28,7 +28,7 @@ import server  # noqa: E402
 
 # What larderd speaks today.  A protocol that is added here is tried by every client that speaks
 # it, in `make test` and `make test-clients`.
-LARDER_SPEAKS = ("text",)
+LARDER_SPEAKS = ("text", "meta", "binary")
 ALL_PROTOCOLS = ("text", "binary", "meta")
 
 COMMON_STEPS = (

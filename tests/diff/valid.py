@@ -32,7 +32,7 @@ import valid_reduce  # noqa: E402
 
 DIALECTS = ("text", "meta", "binary")
 # What is compared unless --only says otherwise.
-LARDER_SPEAKS = ("text",)
+LARDER_SPEAKS = ("text", "meta", "binary")
 # Nothing is evicted.
 MEMORY = ("-m", "1024")
 # Background threads hold items for a while, and then numbers are not changed in place.  With more
