@@ -11,8 +11,8 @@
 /* ---- how large is too large ------------------------------------------------------------------ */
 
 /*
- * memcached's limit counts its own item: header 48, key and NUL, CR LF, CAS, flags if not zero.  Ours
- * is smaller, but what fits must be the same on both: clients learn the limit from errors.
+ * memcached's limit counts its own item: header 48, key and NUL, CR LF, CAS, flags if not zero.
+ * Ours is smaller, but what fits must be the same on both: clients learn the limit from errors.
  */
 #define REFERENCE_HEADER_BYTES (48u + 1 + 2)
 
@@ -250,8 +250,8 @@ run_arith(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
 #define SINK_BYTES ((size_t)16 << 10)
 
 /*
- * A storage request whose data block is arriving.  Where memory runs out in the middle (-M), the rest
- * of the block goes into a sink and the error is sent at its end.
+ * A storage request whose data block is arriving.  Where memory runs out in the middle (-M), the
+ * rest of the block goes into a sink and the error is sent at its end.
  */
 struct cmd_upload {
     struct request req;                /* its key lies in more.key_room, its flags in kept_flags */

@@ -82,7 +82,7 @@ void cmd_prefetch(struct cmd_thread *t, struct request *reqs, unsigned n);
 enum cmd_outcome {
     CMD_DONE,      /* executed; the reply (if any) is written; cursor is back to zero */
     CMD_FULL,      /* send the reply (if any), then call again with the same cursor */
-    CMD_AGAIN,     /* the store needs a moment: send what is there, park the connection, call again */
+    CMD_AGAIN,     /* the store needs time: send what is there, park the connection, call again */
     CMD_CLOSE,     /* executed; close after the reply is sent (quit, shutdown) */
     CMD_BROKEN     /* a promised value is gone in mid-sending: close now, the rest cannot be sent */
 };
@@ -108,8 +108,8 @@ struct cmd_cursor {
  * cmd_leave().
  *
  * A value is left out, and CMD_FULL the answer, where it would pass reply->bytes_max; nothing has
- * been counted for it then, and reply->wanted is what it needs if it is the first.  Of a value above
- * CMD_WHOLE_BYTES_MAX that is kept in pieces, one window at a time is appended: CMD_FULL, and
+ * been counted for it then, and reply->wanted is what it needs if it is the first.  Of a value
+ * above CMD_WHOLE_BYTES_MAX that is kept in pieces, one window at a time is appended: CMD_FULL, and
  * cursor->window is its length.  It is at the end of the reply; what of it is not sent is given
  * back to the cursor by cmd_unsent(), so nobody needs to keep it.
  */
@@ -157,7 +157,7 @@ uint64_t cmd_upload_missing(const struct cmd_upload *u);
 /* What an upload itself takes, beside the memory of the store. */
 #define CMD_UPLOAD_BYTES 1024u
 
-/* Executes the request with the complete block.  CMD_DONE frees u; CMD_AGAIN and CMD_FULL: again. */
+/* Executes the request with the complete block.  CMD_DONE frees u; CMD_AGAIN, CMD_FULL: again. */
 enum cmd_outcome cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u,
                                    struct reply *reply);
 void cmd_upload_abort(struct cmd_thread *t, struct cmd_upload *u);

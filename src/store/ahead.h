@@ -5,7 +5,7 @@
  * chunk of keys wait together, and while a chunk is executed the buckets of the next are on
  * their way:
  *
- *     hashes   | chunk: buckets looked through, items on their way | next: buckets on their way | ...
+ *     hashes   | chunk: buckets looked through, items on their way | next: buckets on theirs | ...
  *
  * What was found in a bucket is kept: if the group's control word is still the same when the key's
  * turn comes, it is as good as if it had been found then.
@@ -28,7 +28,7 @@ struct ahead_look {
 
 struct ahead {
     const uint64_t *hashes;
-    unsigned count, walked;            /* hashes; of them, those whose buckets were looked through */
+    unsigned count, walked;            /* hashes; so many of their buckets were looked through */
     struct ahead_look looks[AHEAD_RING];
 };
 

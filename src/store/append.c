@@ -61,7 +61,8 @@ upload_view(struct store_thread *t, struct store_upload *u, const struct store_v
         return upload_bytes(t, u, v->value, v->value_bytes);
     for (uint64_t at = 0, n; at < v->value_bytes; at += n) {
         struct iovec spans[SPANS];
-        unsigned count = store_spans(t, v->serial, v->value_bytes, at, UINT64_MAX, spans, SPANS, &n);
+        unsigned count = store_spans(t, v->serial, v->value_bytes, at, UINT64_MAX, spans, SPANS,
+                                     &n);
         if (count == 0)
             return STORE_MISS;
         for (unsigned i = 0; i < count; i++) {

@@ -9,8 +9,9 @@
  *
  * Why this is enough: the exchange and the increment are totally ordered.  A reader that entered
  * before the increment shows a word < e until it leaves; one that entered after it cannot find
- * what was unlinked before.  A plain store on entering would not do: the reclaimer could see "outside" while
- * the reader's first loads are already under way.  (Fraser, "Practical lock-freedom", 2004, ch. 5.)
+ * what was unlinked before.  A plain store on entering would not do: the reclaimer could see
+ * "outside" while the reader's first loads are already under way.  (Fraser, "Practical
+ * lock-freedom", 2004, ch. 5.)
  *
  * Nobody ever waits here: what is not yet free is looked at again later.
  */

@@ -1,8 +1,8 @@
 /*
  * get.c -- looking.  Gets that may change what they find are in lease.c.
  *
- * A get takes no lock, and stores nothing but one word of the entry: its last access, once a second, and
- * its frequency, until that is 3.  What it has read belongs together if the control
+ * A get takes no lock, and stores nothing but one word of the entry: its last access, once a
+ * second, and its frequency, until that is 3.  What it has read belongs together if the control
  * word of the group is afterwards what it was before.  A small value is copied, because it may
  * change in place; a longer one never changes and is used where it lies until the section ends.
  */

@@ -25,7 +25,7 @@ reserve(struct index *ix, bool huge_pages)
                            huge_pages);
     if (e == 0)
         e = region_reserve(&ix->control_region, ix->group_max * sizeof(uint64_t), false);
-    uint64_t lines_max = (1ull << (64 - CONTROL_LINE_SHIFT)) - LINE_CHUNK;    /* that have a number */
+    uint64_t lines_max = (1ull << (64 - CONTROL_LINE_SHIFT)) - LINE_CHUNK; /* with a number */
     if (ix->group_max < lines_max)
         lines_max = ix->group_max;
     if (e == 0)
@@ -97,7 +97,7 @@ index_lock_group(struct index *ix, uint64_t group)
 {
     uint64_t control;
     for (unsigned spins = 1; !try_lock(ix, group, &control); spins++)
-        if (spins % SPINS == 0)        /* with more threads than CPUs the holder may not be running */
+        if (spins % SPINS == 0)        /* with few CPUs the holder may not be running */
             sched_yield();
     return control;
 }

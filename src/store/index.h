@@ -2,7 +2,7 @@
  * index.h -- key -> location: linear hashing over groups of four buckets.
  *
  *   group g    [ bucket 0: 8 slots ][ bucket 1 ][ bucket 2 ][ bucket 3 ]       256 bytes
- *   control g  [ lock 1 | version 24 | spilled 4 | depth 5 | first line 30 ]   8 bytes, a side array
+ *   control g  [ lock 1 | version 24 | spilled 4 | depth 5 | first line 30 ]  8 bytes, a side array
  *   line       [ 7 slots ][ next line ]                                        64 bytes, by need
  *   slot       [ location 38, in units of 4 bytes | tag 20 | unused 2 | kind 4 ]        0 = empty
  *
@@ -19,18 +19,19 @@
  *   I4  no two slots hold the same location; no two hold the same key
  *   I5  where a slot of bucket b lies in a line, bit b of `spilled` is set
  *
- * Threads.  Whoever changes a group holds its lock, and moves the version on.  Readers take no lock:
+ * Threads.  Whoever changes a group holds its lock, and moves the version on.  Readers take no
+ * lock:
  *
- *     index_look     control word (acquire)           pairs with index_unlock (release)
- *     index_next     slots, lines (acquire)           pairs with the stores of whoever holds the lock
+ *     index_look     control word (acquire)       pairs with index_unlock (release)
+ *     index_next     slots, lines (acquire)       pairs with the stores of whoever holds the lock
  *     index_same     the control word again: what was seen in between belongs together
  *
- * A store to a slot releases the lock that was taken before it: a reader that has seen the slot finds
- * the control word locked or changed.  Two more things may happen to a reader: a group that has been
- * split or merged since its number was computed is known by its depth; a line that has gone to
- * another group in the meantime still holds slots, and the version tells.  The number of groups is
- * published (release) after the new group is whole, and before a merged one says that it is gone.
- * A split or merge holds two groups, the lower number first.
+ * A store to a slot releases the lock that was taken before it: a reader that has seen the slot
+ * finds the control word locked or changed.  Two more things may happen to a reader: a group that
+ * has been split or merged since its number was computed is known by its depth; a line that has
+ * gone to another group in the meantime still holds slots, and the version tells.  The number of
+ * groups is published (release) after the new group is whole, and before a merged one says that it
+ * is gone.  A split or merge holds two groups, the lower number first.
  */
 #ifndef STORE_INDEX_H
 #define STORE_INDEX_H
@@ -52,7 +53,7 @@
 
 #define INDEX_BUCKETS 4u
 #define INDEX_SLOTS 8u
-#define INDEX_LINES_MAX 12u            /* at the end of a round of splits a group holds 60 on average */
+#define INDEX_LINES_MAX 12u            /* at the end of a round of splits a group holds about 60 */
 #define INDEX_GROUP_LOAD 30u           /* slots per group at which the index grows, of 32 */
 #define INDEX_GROUP_LOAD_MIN 20u       /* ... and below which it shrinks */
 #define INDEX_GROUPS_MIN 256u
@@ -67,7 +68,7 @@
 #define HASH_TAG_BITS 20
 
 #define CONTROL_LOCK 1ull
-#define CONTROL_VERSION 2ull           /* one step; wraps after 2^24 changes of one group in one look */
+#define CONTROL_VERSION 2ull           /* a step; wraps after 2^24 changes of a group in one look */
 #define CONTROL_VERSION_MASK (((1ull << 25) - 1) & ~CONTROL_LOCK)
 #define CONTROL_SPILLED_SHIFT 25
 #define CONTROL_SPILLED_MASK (15ull << CONTROL_SPILLED_SHIFT)
@@ -93,11 +94,11 @@ struct index {
     CACHE_ALIGNED _Atomic int64_t slot_count;    /* about: threads hand theirs in by 32 */
     CACHE_ALIGNED atomic_bool resizing;          /* held by the one thread that splits or merges */
     _Atomic int64_t merge_below;       /* slots; written under resizing */
-    uint64_t dropping, drop_from;      /* under resizing: groups to be given back, and when; 0: none */
+    uint64_t dropping, drop_from;      /* under resizing: groups to give back, and when; 0: none */
     _Atomic uint64_t charged_groups, charged_controls;    /* written under resizing */
 };
 
-/* What a thread keeps for the index: lines taken ahead, so that nothing is allocated under a lock. */
+/* What a thread keeps for the index: lines, so that nothing is allocated under a lock. */
 struct index_local {
     uint64_t spare[INDEX_SPARE_LINES];
     unsigned spare_count;
@@ -111,7 +112,7 @@ struct index_hold {
     uint64_t control;                  /* as it was, unlocked */
 };
 
-/* Reads items: their keys, where the tag does not have the bit that is needed, and their frequency. */
+/* Reads items: their keys, where the tag lacks the bit that is needed, and their frequency. */
 struct index_reader {
     uint64_t (*hash_of)(void *ctx, uint64_t location);
     unsigned (*frequency_of)(void *ctx, uint64_t location);
@@ -249,7 +250,7 @@ struct index_cursor {
     slot_word *slots;                  /* of the bucket, then of a line */
     uint64_t tag;
     unsigned matches;                  /* of them, still to be looked at */
-    unsigned lines;                    /* entered so far: without the lock a chain may lead anywhere */
+    unsigned lines;                    /* entered so far: unlocked, a chain may lead anywhere */
     uint64_t line;                     /* the next; 0: none */
 };
 
@@ -264,7 +265,7 @@ index_walk(const struct index *ix, const struct index_hold *h, uint64_t hash)
         .line = control_spilled(h->control, bucket) ? control_line(h->control) : 0};
 }
 
-/* The next slot with the tag, and what stands in it; NULL: none is left.  The caller compares keys. */
+/* The next slot with the tag, and its word; NULL: none is left.  The caller compares keys. */
 static inline slot_word *
 index_next(const struct index *ix, struct index_cursor *c, uint64_t *out_slot)
 {
@@ -343,8 +344,8 @@ void index_counted(struct index *ix, struct index_local *local, int delta,
                    struct index_reader reader);
 
 enum index_relief { INDEX_GREW, INDEX_FITS, INDEX_BUSY, INDEX_NO_ROOM };
-/* A group was full.  FITS: the index is as large as it should be, the keys are to blame; BUSY: another
- * thread is at it; NO_ROOM: at the limit, a segment has been asked for.  Outside locks. */
+/* A group was full.  FITS: the index is as large as it should be, the keys are to blame; BUSY:
+ * another thread is at it; NO_ROOM: at the limit, a segment has been asked for.  Outside locks. */
 enum index_relief index_relieve(struct index *ix, struct index_local *local,
                                 struct index_reader reader);
 

@@ -263,7 +263,7 @@ cause_of(enum item_state state)
     return state == ITEM_EXPIRED ? CAUSE_EXPIRED : CAUSE_FLUSHED;
 }
 
-#define LOOK_ROUNDS 4u                 /* without the lock; writers without pause must not starve it */
+#define LOOK_ROUNDS 4u                 /* unlocked; writers without pause must not starve it */
 
 /* ---- large.c, upload.c -------------------------------------------------------------------- */
 
@@ -273,8 +273,8 @@ bool large_unlink_piece(struct store_thread *t, uint64_t serial, uint32_t number
 /* Its pieces belong to the time after the last flush_all: an upload is as old as its last step. */
 void large_stamp(struct store *s, struct store_upload *u);
 /*
- * An upload for the length of one call, outside the allowance.  AGAIN: too few segments are free, as
- * many as it needs have been asked for.
+ * An upload for the length of one call, outside the allowance.  AGAIN: too few segments are free,
+ * as many as it needs have been asked for.
  */
 enum store_outcome large_open_brief(struct store_thread *t, uint64_t value_bytes,
                                     struct store_upload **out_upload);

@@ -13,11 +13,11 @@
  * with a struct item_piece_id in place of a key.
  *
  * Key, kind, client flags and length in words never change while an item lies in a segment.  The
- * expiry, the marks beside it and the CAS change under the group's lock.  The word of the last access
- * is stored by anybody who finds the item, plainly: of two at once one is lost, and a value that
- * takes this one's place in that moment may be taken for one that was looked at.  Where the whole
- * item is at most STORE_SMALL_BYTES_MAX long, the value changes under the lock too, and its length
- * within the same number of words; longer values never change and are read where they lie.
+ * expiry, the marks beside it and the CAS change under the group's lock.  The word of the last
+ * access is stored by anybody who finds the item, plainly: of two at once one is lost, and a value
+ * that takes this one's place in that moment may be taken for one that was looked at.  Where the
+ * whole item is at most STORE_SMALL_BYTES_MAX long, the value changes under the lock too, and its
+ * length within the same number of words; longer values never change and are read where they lie.
  *
  * So what may change is read by word_read() and words_read(), here and everywhere.
  */

@@ -125,7 +125,7 @@ keep_item(struct store_thread *t, struct item *it, uint64_t hash)
 
 /* ---- one segment ---------------------------------------------------------------------------- */
 
-/* The key does not change, but words that hold a part of it are written with the value behind it. */
+/* The key does not change, but words that hold a part of it are written with the value. */
 static uint64_t
 hash_unlocked(const struct store *s, struct item *it)
 {
@@ -190,7 +190,7 @@ lose_hope(struct store_thread *t)
     atomic_store_explicit(&k->hopeless, true, memory_order_relaxed);
 }
 
-/* There is no room for copies: what is left is evicted, or the segment goes back, partly cleaned. */
+/* No room for copies: what is left is evicted, or the segment goes back, partly cleaned. */
 static void
 give_up_cleaning(struct store_thread *t)
 {
@@ -370,8 +370,8 @@ lapse(struct store_thread *t)
 /*
  * What a slice costs is its thread's CPU time: being preempted meanwhile is not its fault.  That
  * clock is a system call, so the end of a slice is read off the wall clock first: it has taken no
- * more CPU time than that.  (In a virtual machine the CPU clock may say so, where it catches up with
- * time that the hypervisor had taken before.)
+ * more CPU time than that.  (In a virtual machine the CPU clock may say so, where it catches up
+ * with time that the hypervisor had taken before.)
  */
 struct stopwatch {
     uint64_t wall_ns, cpu_ns;

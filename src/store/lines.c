@@ -139,7 +139,7 @@ lines_give(struct line_pool *p, uint64_t line)
         atomic_store_explicit(&p->trim_due, true, memory_order_relaxed);
 }
 
-/* Under `busy`.  The chunk is taken out of use first, its memory goes when nobody can look at it. */
+/* Under `busy`.  The chunk is taken out of use first, its memory goes when nobody looks at it. */
 static void
 trim(struct line_pool *p, struct epoch *epoch)
 {

@@ -9,8 +9,8 @@
  *
  * Threads: any; `lock` is a spin lock, held for a few steps and never with another lock inside.
  * A line that is given back may still be looked at by readers (index.h): it is emptied, because
- * they may go on to lines that came back before they entered; `next` always is the number of a line,
- * and its page is dropped after a grace period only.
+ * they may go on to lines that came back before they entered; `next` always is the number of a
+ * line, and its page is dropped after a grace period only.
  */
 #ifndef STORE_LINES_H
 #define STORE_LINES_H
@@ -52,8 +52,8 @@ struct line_pool {
     uint32_t chunk_count;
     atomic_bool trim_due;              /* lines of the last two chunks have come back */
     _Atomic uint32_t recalls;          /* spares taken before the last one are to be exchanged */
-    atomic_bool busy;                  /* held by the one thread that charges or gives back; guards: */
-    uint64_t dropping;                 /* epoch that must pass before the chunk after the last goes; 0 */
+    atomic_bool busy;                  /* held by whoever charges or gives back; guards: */
+    uint64_t dropping;                 /* epoch to pass before the chunk after the last goes; 0 */
     _Atomic uint64_t charged;          /* lines, written under busy */
     _Atomic uint64_t used;             /* lines that hang on groups */
 };
@@ -67,7 +67,7 @@ void lines_fini(struct line_pool *p);
 unsigned lines_take(struct line_pool *p, uint64_t *out_lines, unsigned most);
 void lines_give(struct line_pool *p, uint64_t line);
 
-/* Gives the last chunk back if all its lines are free: in two calls, with a grace period between. */
+/* Gives the last chunk back if all its lines are free: in two calls, a grace period between. */
 void lines_trim(struct line_pool *p, struct epoch *epoch);
 
 static inline bool

@@ -124,7 +124,7 @@ link_room_used(struct store_thread *t, uint32_t bytes)
 
 /* ---- linking ----------------------------------------------------------------------------- */
 
-/* A group never grows without bound, not even under keys made to collide: what is used least goes. */
+/* No group grows without bound, not even under keys made to collide: what is used least goes. */
 static slot_word *
 evict_crowded(struct store_thread *t, struct index_hold *h, uint64_t hash)
 {

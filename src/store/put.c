@@ -3,8 +3,8 @@
  * lease.c vivifies and invalidates.
  *
  * A new entry is written at the end of the thread's active segment and then linked under the lock
- * of its group.  Where a small one of equal shape lies there already, it is overwritten word by word
- * instead, and the room in the active segment is used for the next.
+ * of its group.  Where a small one of equal shape lies there already, it is overwritten word by
+ * word instead, and the room in the active segment is used for the next.
  */
 #include "inner.h"
 

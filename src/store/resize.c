@@ -5,8 +5,8 @@
  * a few dozen slots.  Whoever inserted thirty-two items pays for up to four splits, so that growth
  * keeps up by itself; merges are housekeeping's.
  *
- * Both directions are one step: the slots of one or two groups are gathered, dealt out anew, and the
- * lines that are not needed any more given back.
+ * Both directions are one step: the slots of one or two groups are gathered, dealt out anew, and
+ * the lines that are not needed any more given back.
  */
 #include "index.h"
 
@@ -354,7 +354,8 @@ index_surplus_bytes(const struct index *ix)
     if (!too_empty(ix) && !chunks_to_give(ix))
         return 0;
     int64_t slots = atomic_load_explicit(&ix->slot_count, memory_order_relaxed);
-    uint64_t groups = (slots > 0 ? (uint64_t)slots : 0) / INDEX_GROUP_LOAD_MIN + 2 * INDEX_GROUPS_MIN;
+    uint64_t groups =
+        (slots > 0 ? (uint64_t)slots : 0) / INDEX_GROUP_LOAD_MIN + 2 * INDEX_GROUPS_MIN;
     uint64_t charged = atomic_load_explicit(&ix->charged_groups, memory_order_relaxed);
     return charged > groups ? (charged - groups) * sizeof(struct index_group) : 0;
 }

@@ -43,7 +43,7 @@ struct segment {
     uint32_t prev;
     uint32_t state;                    /* enum segment_state */
     uint32_t filled;                   /* bytes, written by its owner, read after sealing */
-    _Atomic uint64_t live;             /* linked: entries << 32 | their bytes (pieces: bytes only) */
+    _Atomic uint64_t live;             /* linked: entries << 32 | bytes (pieces: bytes only) */
     uint64_t retired;                  /* LIMBO: free when this epoch has passed */
 };
 _Static_assert(sizeof(struct segment) == CACHE_LINE, "one line, so that segments share none");

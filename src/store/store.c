@@ -18,7 +18,7 @@
 #define MEMORY_BYTES_MAX (((size_t)4 << SLOT_LOCATION_BITS) - SEGMENT_BYTES_MAX)
 #define SEGMENTS_ABOUT 256u
 #define THREADS_MAX 1024u
-#define SEGMENTS_LEAST 8u              /* beside those being filled: a cache too small to turn over */
+#define SEGMENTS_LEAST 8u              /* beside those being filled, or nothing would turn over */
 #define SEGMENTS_AT_ONCE 256u          /* that are read under the pool's lock */
 #define COPIER_SEGMENTS 2u             /* kept back for cleaning where nothing is evicted */
 #define CAS_START_BITS 48              /* some clients keep CAS numbers in a double */
@@ -38,7 +38,7 @@
 
 /* ---- made and unmade ------------------------------------------------------------------------ */
 
-/* Each thread fills a segment of its own: all these together are at most a quarter of the memory. */
+/* Each thread fills a segment of its own: all these together are at most a quarter of memory. */
 static size_t
 segment_bytes_for(size_t memory_bytes, unsigned threads)
 {

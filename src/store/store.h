@@ -14,8 +14,8 @@
  *     store_leave(t)      pointers that were handed out die here
  *
  * A section must not contain a blocking call.  Nobody ever holds an entry: memory that a section
- * may still be looking at is not reused before the section has ended.  A thread with an open section
- * delays reuse of memory, nothing else.
+ * may still be looking at is not reused before the section has ended.  A thread with an open
+ * section delays reuse of memory, nothing else.
  *
  * STORE_AGAIN: there is room to be made, but it is not made yet.  Nothing was changed; leave the
  * section, call store_maintain(), and ask again.  It is never an error.
@@ -51,7 +51,7 @@ struct store_config {
     bool evict;                        /* false: STORE_NO_MEMORY instead of evicting */
     bool huge_pages;
     uint64_t hash_seed;                /* 0: random */
-    uint32_t (*clock)(void *ctx);      /* seconds, never 0, never going back; NULL: CLOCK_MONOTONIC */
+    uint32_t (*clock)(void *ctx);      /* seconds, not 0, never going back; NULL: CLOCK_MONOTONIC */
     void *clock_ctx;
 };
 
@@ -98,7 +98,7 @@ struct store_key {
     unsigned ahead;                    /* 1 + its place in the last store_prefetch; 0: in none */
 };
 
-/* Beside the value of an entry.  They survive cleaning; an entry that is replaced begins without. */
+/* Beside the value of an entry.  They survive cleaning; one that is replaced begins without. */
 enum {
     STORE_MARK_FETCHED = 1,            /* looked at since it was stored */
     STORE_MARK_STALE = 2,              /* declared out of date, see store_invalidate */
@@ -145,8 +145,8 @@ struct store_get_options {
 };
 
 /*
- * OK or MISS; with vivify AGAIN too, and NO_MEMORY, which is a miss.  options: NULL for a plain get.
- * The view shows the entry as it was before; an entry made by vivify as new, expiring never.
+ * OK or MISS; with vivify AGAIN too, and NO_MEMORY, which is a miss.  options: NULL for a plain
+ * get.  The view shows the entry as it was before; an entry made by vivify as new, expiring never.
  */
 enum store_outcome store_get(struct store_thread *t, struct store_key key,
                              const struct store_get_options *options,
@@ -161,7 +161,7 @@ unsigned store_spans(struct store_thread *t, uint64_t serial, uint64_t value_byt
                      uint64_t bytes_max, struct iovec *spans, unsigned span_max,
                      uint64_t *out_bytes);
 
-/* Takes out the entry if it still is the value with this serial, of which store_spans found parts missing. */
+/* Takes out the entry if it still is this value, of which store_spans found parts missing. */
 void store_drop_broken(struct store_thread *t, struct store_key key, uint64_t serial);
 
 enum store_mode {
@@ -180,8 +180,8 @@ struct store_put {
     uint64_t cas_new;                  /* where has_cas_new: the number to store, whichever */
     bool has_cas_new;
     bool compare;                      /* append, prepend: EXISTS unless it has cas_expected */
-    bool invalidate;                   /* STORE_CAS: an older number stores too, but as stale; expiry
-                                        * and token stay those of the old entry */
+    bool invalidate;                   /* STORE_CAS: an older number stores too, but as stale;
+                                        * expiry and token stay those of the old entry */
     bool vivify;                       /* append, prepend: a miss stores, with expiry and flags */
     bool key_binary;                   /* STORE_MARK_KEY_BINARY */
 };
@@ -213,7 +213,7 @@ struct store_invalidate {
     bool stale;                        /* mark it stale, without a token: the next reader wins */
     bool empty;                        /* take its value away; flags and expiry are set anew */
     bool compare;                      /* EXISTS unless it has cas_expected, 0 like any other */
-    bool has_expiry;                   /* `expiry` instead of what it has; empty: instead of never */
+    bool has_expiry;                   /* `expiry` instead of its own; empty: instead of never */
     bool has_cas_new;                  /* else: stale gives a new number, empty alone keeps it */
     uint32_t expiry, client_flags;
     uint64_t cas_expected, cas_new;
@@ -300,9 +300,9 @@ bool store_maintain(struct store_thread *t, unsigned budget);
 bool store_maintain_due(const struct store *s);
 
 /*
- * Touches memory that is about to be filled, so that no store meets its page faults: about as much as
- * was stored in the last 10 ms, at most 2 % of the limit, never beyond it.  For a thread that has
- * nothing else to do.  Outside a section.  True: some was, and there may be more to do now.
+ * Touches memory that is about to be filled, so that no store meets its page faults: about as much
+ * as was stored in the last 10 ms, at most 2 % of the limit, never beyond it.  For a thread that
+ * has nothing else to do.  Outside a section.  True: some was, and there may be more to do now.
  */
 bool store_populate(struct store_thread *t);
 

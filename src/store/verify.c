@@ -93,7 +93,8 @@ verify_index(struct walk *w)
         wrong = index_verify_group(&s->index, g, seen_slot, w);
     for (uint64_t g = 0; g < groups && !wrong; g++)
         for (unsigned i = 0; i < INDEX_BUCKETS * INDEX_SLOTS && !wrong; i++) {
-            uint64_t slot = atomic_load(&s->index.groups[g].slots[i / INDEX_SLOTS][i % INDEX_SLOTS]);
+            slot_word *slots = s->index.groups[g].slots[i / INDEX_SLOTS];
+            uint64_t slot = atomic_load(&slots[i % INDEX_SLOTS]);
             wrong = slot ? verify_unique(s, slot) : NULL;
         }
     return wrong;

@@ -1,15 +1,15 @@
 /*
  * view.h -- an item as a lookup tells of it.
  *
- * Without the group's lock, what is read here may be of two versions until index_same() says that it
- * is not.
+ * Without the group's lock, what is read here may be of two versions until index_same() says that
+ * it is not.
  */
 #ifndef STORE_VIEW_H
 #define STORE_VIEW_H
 
 #include "inner.h"
 
-/* A hit; `seen` is the access word of the version that was read.  Nothing is stored where it says so. */
+/* A hit; `seen` is the access word of the version that was read.  Not stored where it says so. */
 static inline void
 mark_access(struct store_thread *t, struct item *it, uint32_t seen)
 {

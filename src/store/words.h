@@ -1,5 +1,5 @@
 /*
- * words.h -- items that are read while they change: copied word by word, in atomic loads and stores.
+ * words.h -- items that are read while they change: copied by words, in atomic loads and stores.
  *
  * A reader without the lock may see words of two versions; the version of the group tells it so.
  * Each load here acquires and each store releases, so that a reader that has seen one word of a
