@@ -47,11 +47,14 @@ walk_bucket(const struct index *ix, struct ahead_look *known, uint64_t hash)
     if (UNLIKELY(!index_owns(&known->hold, hash)))
         known->hold.control |= CONTROL_LOCK;
     struct index_cursor c = index_walk(ix, &known->hold, hash);
-    if (LIKELY(c.matches))
+    if (LIKELY(c.matches)) {
         known->slot = atomic_load_explicit(&c.slots[__builtin_ctz(c.matches)],
                                            memory_order_acquire);
-    else if (c.line)
+        if (UNLIKELY(!known->slot))    /* an empty one has the tag 0: another may follow */
+            known->hold.control |= CONTROL_LOCK;
+    } else if (c.line) {
         prefetch(&ix->lines.at[c.line]);
+    }
     return !c.matches && c.line;
 }
 
