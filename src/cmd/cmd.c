@@ -195,8 +195,7 @@ cmd_prefetch(struct cmd_thread *t, struct request *reqs, unsigned n)
         reqs[i].batch_at = keys;
         keys = hash_keys(t, &reqs[i], keys);
     }
-    if (keys > 1)
-        store_prefetch(t->store, t->hashes, keys);
+    store_prefetch(t->store, t->hashes, keys > 1 ? keys : 0);    /* 0: forgets those of before */
 }
 
 uint32_t

@@ -410,6 +410,32 @@ test_batches_keep_order(void **state)
     rig_stop(&rig);
 }
 
+/* The last batch of a turn has one key only: nothing is known of it from the batch before. */
+static void
+test_one_key_after_others(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct text requests = {0}, wanted = {0};
+    rig_start(&rig, NULL);
+    int fd = rig_connect(&rig);
+    ask(&rig, rig_connect(&rig), "set a 0 0 1\r\n1\r\n", "STORED\r\n");
+    add_text(&requests, "get none\r\nget neither\r\n");
+    add_text(&wanted, "END\r\nEND\r\n");
+    for (unsigned i = 2; i < CMD_BATCH_MAX; i++) {
+        add_text(&requests, "mn\r\n");
+        add_text(&wanted, "MN\r\n");
+    }
+    add_text(&requests, "get a\r\n");
+    add_text(&wanted, "VALUE a 0 1\r\n1\r\nEND\r\n");
+    script_give(fd, requests.at, requests.len);
+    rig_turn(&rig);
+    assert_text(script_taken(fd), slice_of(&wanted));
+    drop(&requests);
+    drop(&wanted);
+    rig_stop(&rig);
+}
+
 /* What was parsed ahead behind a quit is forgotten; the next client of the turn is not. */
 static void
 test_stopped_between_batches(void **state)
@@ -1336,6 +1362,7 @@ main(void)
         cmocka_unit_test(test_resets),
         cmocka_unit_test(test_steady_state_calls),
         cmocka_unit_test(test_batches_keep_order),
+        cmocka_unit_test(test_one_key_after_others),
         cmocka_unit_test(test_stopped_between_batches),
         cmocka_unit_test(test_requests_quantum),
         cmocka_unit_test(test_bytes_quantum),
