@@ -27,6 +27,7 @@
 #define KEYS 4000u                     /* present ones; as many again are absent */
 #define FREQUENT_GETS 4u               /* from then on it cannot be seen more often */
 #define LINES_MAX 4096u
+#define BATCH 40u                      /* keys announced together */
 
 /* ---- counting -------------------------------------------------------------------------------- */
 
@@ -214,6 +215,7 @@ drop_store(void **state)
 /* ---- the commands ---------------------------------------------------------------------------- */
 
 static uint64_t cas_seen;
+static uint64_t hashes[BATCH];
 
 /* A value seen often, last in this second. */
 static void
@@ -239,6 +241,39 @@ warm_for_cas(unsigned i)
     warm(i);
     CHECK(store_get(self, present[i], NULL, &v) == STORE_OK);
     cas_seen = v.cas;
+}
+
+static void
+announce(const struct store_key *keys)
+{
+    for (unsigned k = 0; k < BATCH; k++)
+        hashes[k] = keys[k].hash;
+}
+
+static void
+warm_batch(unsigned i)
+{
+    for (unsigned k = 0; k < BATCH; k++)
+        warm(i + k);
+    announce(present + i);
+}
+
+static void
+remove_batch(unsigned i)
+{
+    for (unsigned k = 0; k < BATCH; k++)
+        store_delete(self, absent[i + k]);
+    announce(absent + i);
+}
+
+static void
+set_batch_anew(unsigned i)
+{
+    for (unsigned k = 0; k < BATCH; k++) {
+        store_delete(self, present[i + k]);
+        put(STORE_SET, present[i + k], "1000000000", 0);
+    }
+    announce(present + i);
 }
 
 static void
@@ -272,6 +307,30 @@ run_get_miss(unsigned i)
 {
     struct store_view v;
     CHECK(store_get(self, absent[i], NULL, &v) == STORE_MISS);
+}
+
+static void
+get_batch(const struct store_key *keys, enum store_outcome wanted)
+{
+    struct store_view v;
+    store_prefetch(self, hashes, BATCH);
+    for (unsigned k = 0; k < BATCH; k++) {
+        struct store_key key = keys[k];
+        key.ahead = k + 1;
+        CHECK(store_get(self, key, NULL, &v) == wanted);
+    }
+}
+
+static void
+run_batch(unsigned i)
+{
+    get_batch(present + i, STORE_OK);
+}
+
+static void
+run_batch_miss(unsigned i)
+{
+    get_batch(absent + i, STORE_MISS);
 }
 
 static void
@@ -356,8 +415,9 @@ run_maintain(unsigned i)
 }
 
 enum command {
-    GET_WARM, GET_NEXT_SECOND, GET_FIRST, GET_MISS, TOUCH, SET_NEW, SET_SAME, SET_OTHER, ADD_FAIL,
-    CAS, APPEND, DELETE, INCR, SECTION, BORROW, MAINTAIN, COMMANDS
+    GET_WARM, GET_NEXT_SECOND, GET_FIRST, GET_MISS, BATCH_WARM, BATCH_FIRST, BATCH_MISS, TOUCH,
+    SET_NEW, SET_SAME, SET_OTHER, ADD_FAIL, CAS, APPEND, DELETE, INCR, SECTION, BORROW, MAINTAIN,
+    COMMANDS
 };
 
 static const struct {
@@ -371,6 +431,9 @@ static const struct {
                          false},
     [GET_FIRST] = {"get, never seen before", set_anew, run_get, false},
     [GET_MISS] = {"get, miss", remove_absent, run_get_miss, false},
+    [BATCH_WARM] = {"40 announced gets, seen often", warm_batch, run_batch, false},
+    [BATCH_FIRST] = {"40 announced gets, never seen before", set_batch_anew, run_batch, false},
+    [BATCH_MISS] = {"40 announced gets, misses", remove_batch, run_batch_miss, false},
     [TOUCH] = {"touch, gat", warm, run_touch, false},
     [SET_NEW] = {"set, new", remove_absent, run_set_new, false},
     [SET_SAME] = {"set, same length", warm, run_set_same, false},
@@ -447,9 +510,9 @@ test_table(void **state)
 static void
 test_gets_touch_nothing_shared(void **state)
 {
-    static const enum command gets[] = {GET_WARM, GET_MISS};
+    static const enum command gets[] = {GET_WARM, GET_MISS, BATCH_WARM, BATCH_MISS};
     (void)state;
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < sizeof gets / sizeof gets[0]; i++) {
         assert_int_equal(figures[gets[i]][LOCKED].max, 0);
         assert_int_equal(figures[gets[i]][SHARED_WRITES].max, 0);
     }
@@ -481,6 +544,8 @@ test_what_must_be_counted_is(void **state)
     assert_in_range(figures[SET_NEW][SHARED_WRITES].median, 2, 100);
     assert_int_equal(figures[GET_FIRST][LOCKED].median, 0);
     assert_int_equal(figures[GET_FIRST][SHARED_WRITES].median, 1);    /* last access, frequency */
+    assert_int_equal(figures[BATCH_FIRST][LOCKED].max, 0);
+    assert_int_equal(figures[BATCH_FIRST][SHARED_WRITES].median, BATCH);
     assert_in_range(figures[SET_SAME][SHARED_WRITES].median, 1, 100);
     assert_in_range(figures[SET_SAME][FRESH_WRITES].median, 4, 100);    /* before the lock */
     assert_in_range(figures[INCR][SHARED_WRITES].median, 1, 100);
