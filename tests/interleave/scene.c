@@ -277,6 +277,15 @@ scene_get(unsigned thread, struct store_key key, const uint32_t *new_expiry,
     return letter;
 }
 
+char
+scene_get_inside(unsigned thread, struct store_key key)
+{
+    struct store_view view = {0};
+    if (store_get(scene.t[thread], key, NULL, &view) != STORE_OK)
+        return SCENE_LETTER_MISS;
+    return letter_of(thread, key, &view);
+}
+
 void
 scene_maintain(unsigned thread, unsigned most)
 {

@@ -57,6 +57,8 @@ enum store_outcome scene_delete(unsigned thread, struct store_key key);
  * found and, where it is read in place, after a pause as well.  out_view may be NULL. */
 char scene_get(unsigned thread, struct store_key key, const uint32_t *new_expiry,
                struct store_view *out_view);
+/* The same within a section that is open, as a plain get. */
+char scene_get_inside(unsigned thread, struct store_key key);
 /* Slices of housekeeping until nothing is due, `most` at most. */
 void scene_maintain(unsigned thread, unsigned most);
 void scene_flush(unsigned thread);

@@ -132,6 +132,7 @@ struct history_plan {
     unsigned focus;                    /* which operations are most of the steps; 0: none */
     unsigned flush_per_1000;
     unsigned yield_percent;
+    unsigned ahead_percent;            /* of the steps without announced keys announce some */
     unsigned sizes[HISTORY_SIZES];     /* weights */
 };
 

@@ -50,6 +50,7 @@ history_plan_random(uint64_t seed)
     p.delete_percent = kit_random(&r) % 3 ? 6 : 1;
     p.focus = (unsigned)(kit_random(&r) % HISTORY_FOCUSES);
     p.yield_percent = kit_random(&r) % 2 ? 0 : 30;
+    p.ahead_percent = (unsigned)(kit_random(&r) % 3) * 25;
     memcpy(p.sizes, sizes[p.focus == HISTORY_COUNTING ? 1 : kit_random(&r) % 6], sizeof p.sizes);
     if (!p.lossy) {                    /* more than is ever written: not even garbage is evicted */
         p.memory_bytes = 512 * MIB;
@@ -67,12 +68,13 @@ history_plan_print(const struct history_plan *p, char *text, size_t size)
 {
     snprintf(text, size,
              "LARDER_SEED=%llu: %u threads on %s, %u keys, %u steps, cas %s, %s%s%s, focus %u, "
-             "sizes %u:%u:%u:%u:%u, filler %u%%, delete %u%%, flush %u/1000, yield %u%%",
+             "sizes %u:%u:%u:%u:%u, filler %u%%, delete %u%%, flush %u/1000, yield %u%%, "
+             "ahead %u%%",
              (unsigned long long)p->seed, p->threads, p->one_cpu ? "one CPU" : "all CPUs", p->keys,
              p->steps, p->cas ? "on" : "off", p->lossy ? "losses" : "no losses",
              p->disturb ? ", disturbed" : "", p->time ? ", time passes" : "", p->focus,
              p->sizes[0], p->sizes[1], p->sizes[2], p->sizes[3], p->sizes[4], p->filler_percent,
-             p->delete_percent, p->flush_per_1000, p->yield_percent);
+             p->delete_percent, p->flush_per_1000, p->yield_percent, p->ahead_percent);
 }
 
 /* ---- surroundings ---------------------------------------------------------------------------- */

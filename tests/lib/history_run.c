@@ -46,6 +46,7 @@ leave(struct worker *w)
             w->hold_hashes[i])
             say_wrong(w, "a value changed while a section that had found it was open");
     w->hold_count = 0;
+    w->announced_count = 0;
     store_leave(w->t);
     w->inside = false;
 }
@@ -364,11 +365,50 @@ random_verb(struct worker *w)
 }
 
 static void
+announce(struct worker *w)
+{
+    static const unsigned most[] = {3, 16, HISTORY_ANNOUNCED_MAX};
+    uint64_t r = kit_random(&w->random);
+    w->announced_count = (unsigned)((r >> 8) % most[r % 3]) + 1;
+    w->announced_at = 0;
+    for (unsigned i = 0; i < w->announced_count; i++) {
+        char text[KIT_KEY_CHARS];
+        unsigned key = (unsigned)(kit_random(&w->random) % w->run->plan->keys);
+        w->announced[i] = (uint8_t)key;
+        w->hashes[i] = kit_key(w->run->store, text, key).hash;
+    }
+    store_prefetch(w->t, w->hashes, w->announced_count);
+}
+
+static bool
+has_announced(const struct worker *w)
+{
+    return w->announced_at < w->announced_count;
+}
+
+/* The next key that was announced; otherwise any, and now and then some are announced first. */
+static unsigned
+next_key(struct worker *w, unsigned *out_ahead)
+{
+    uint64_t r = kit_random(&w->random);
+    *out_ahead = 0;
+    if (!has_announced(w) && (r >> 32) % 100 < w->run->plan->ahead_percent)
+        announce(w);
+    if (!has_announced(w))
+        return (unsigned)(r % w->run->plan->keys);
+    if ((r >> 40) % 16 == 0)           /* out of order */
+        w->announced_at = (unsigned)(r >> 44) % w->announced_count;
+    *out_ahead = w->announced_at + 1;
+    return w->announced[w->announced_at++];
+}
+
+static void
 do_verb(struct worker *w)
 {
     char text[KIT_KEY_CHARS];
-    unsigned key = (unsigned)(kit_random(&w->random) % w->run->plan->keys);
+    unsigned ahead, key = next_key(w, &ahead);
     struct store_key k = kit_key(w->run->store, text, key);
+    k.ahead = ahead;
     enum history_verb verb = random_verb(w);
     switch (verb) {
     case HISTORY_GET:
@@ -410,7 +450,7 @@ step(struct worker *w)
         do_flush(w);
     else
         do_verb(w);
-    if ((r >> 20) % 4)
+    if ((r >> 20) % (has_announced(w) ? 32 : 4))
         return;
     leave(w);
     between_sections(w);

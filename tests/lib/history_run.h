@@ -15,6 +15,7 @@
 
 #define HISTORY_LONGEST ((size_t)100000)   /* bytes of a value, joined ones included */
 #define HISTORY_HOLDS 16u
+#define HISTORY_ANNOUNCED_MAX 40u
 
 struct run;
 
@@ -32,6 +33,9 @@ struct worker {
     struct iovec holds[HISTORY_HOLDS];     /* values used where they lie */
     uint64_t hold_hashes[HISTORY_HOLDS];
     unsigned hold_count;
+    uint64_t hashes[HISTORY_ANNOUNCED_MAX];    /* announced */
+    uint8_t announced[HISTORY_ANNOUNCED_MAX];  /* which keys these are */
+    unsigned announced_count, announced_at;
 };
 
 struct run {

@@ -35,6 +35,15 @@ struct model_plan {
     bool lossless;                     /* there is room for all */
     bool jumps;                        /* the clock leaps */
     bool limits;                       /* the limit goes down and up */
+    bool announces;                    /* keys are announced, see step_number_of() */
+};
+
+/* What a participant has said that it will ask for. */
+#define ANNOUNCED_MAX 600u
+struct announced {
+    uint64_t hashes[ANNOUNCED_MAX];
+    unsigned numbers[ANNOUNCED_MAX];   /* of keys */
+    unsigned count, at;
 };
 
 struct model {
@@ -42,6 +51,8 @@ struct model {
     struct store *s;
     struct store_thread **threads;
     bool *inside;
+    struct announced *announced;       /* of each participant */
+    unsigned place;                    /* store_key.ahead of the step's key */
     unsigned turn;
     struct store_thread *t;            /* whose turn it is */
     struct kit_wait wait;
@@ -82,11 +93,14 @@ wait_for_room(void *ctx)
     enter(m);
 }
 
-/* Sections of others may stay open over many turns: memory is then not reused, nothing else. */
+/* Sections of others may stay open over many turns: memory is then not reused, nothing else.  Where
+ * keys are announced, most stay open until these have been asked for. */
 static void
 next_turn(struct model *m)
 {
     uint64_t r = kit_random(&m->random);
+    if (m->plan->announces && kit_random(&m->random) % 32)
+        r |= 2;
     if (r % 4 == 0)
         all_leave(m);
     if (r % 4 == 1 && m->inside[m->turn]) {
@@ -97,6 +111,65 @@ next_turn(struct model *m)
     m->turn = (unsigned)(r >> 32) % m->plan->threads;
     m->t = m->threads[m->turn];
     enter(m);
+}
+
+/* ---- keys that are announced ----------------------------------------------------------------- */
+
+static struct store_key
+model_key(const struct model *m, char *text, unsigned number)
+{
+    struct store_key key = kit_key(m->s, text, number);
+    key.ahead = m->place;
+    return key;
+}
+
+static unsigned
+random_number(struct model *m)
+{
+    uint64_t r = kit_random(&m->random);
+    return (unsigned)(r >> 32) % ((r >> 24 & 3) ? KEYS_OFTEN : KEYS);
+}
+
+/* One to all; sometimes those of before are not over.  Few is what most batches are. */
+static void
+announce(struct model *m, struct announced *a)
+{
+    static const unsigned most[] = {2, 16, 40, 70, ANNOUNCED_MAX};
+    uint64_t r = kit_random(&m->random);
+    a->count = (unsigned)(r >> 32) % most[r % 5] + 1;
+    a->at = 0;
+    for (unsigned i = 0; i < a->count; i++) {
+        char text[KIT_KEY_CHARS];
+        a->numbers[i] = random_number(m);
+        a->hashes[i] = kit_key(m->s, text, a->numbers[i]).hash;
+    }
+    store_prefetch(m->t, a->hashes, a->count);
+}
+
+/*
+ * The key of the next step: in the order that was announced, but some are left out, some come twice
+ * or too early, and some that were never announced say the place of another.
+ */
+static unsigned
+step_number_of(struct model *m)
+{
+    uint64_t r = kit_random(&m->random);
+    m->place = 0;
+    if (!m->plan->announces)
+        return random_number(m);
+    struct announced *a = &m->announced[m->turn];
+    if (a->at >= a->count || (r & 255) == 0)
+        announce(m, a);
+    unsigned at = a->at++;
+    switch (r >> 8 & 31) {
+    case 0: at = a->at = (unsigned)((at + (r >> 32) % 50) % a->count); break;
+    case 1: at = a->at = at - (unsigned)((r >> 32) % (at + 1)); break;
+    case 2: case 3: at = (unsigned)((r >> 32) % a->count); break;
+    case 4: a->at--; break;
+    case 5: m->place = (unsigned)(r >> 32) % (a->count + 2); return random_number(m);
+    }
+    m->place = at + 1;
+    return a->numbers[at];
 }
 
 /* ---- what is known --------------------------------------------------------------------------- */
@@ -237,7 +310,7 @@ was_vivified(struct model *m, unsigned number, size_t len)
     struct store_view v;
     struct store_get_options look = {.no_bump = true};
     return k->len != 0 &&
-           store_get(m->t, kit_key(m->s, text, number), &look, &v) == STORE_OK &&
+           store_get(m->t, model_key(m, text, number), &look, &v) == STORE_OK &&
            v.value_bytes == len;
 }
 
@@ -249,7 +322,7 @@ step_put(struct model *m, unsigned number, enum store_mode mode)
     uint64_t r = kit_random(&m->random);
     bool cas_right = k->present && kit_random(&m->random) % 3 != 0;
     struct store_put put = {
-        .mode = mode, .key = kit_key(m->s, text, number), .value = {m->buf, random_len(m)},
+        .mode = mode, .key = model_key(m, text, number), .value = {m->buf, random_len(m)},
         .client_flags = kit_random(&m->random) % 3 ? 0 : (uint32_t)kit_random(&m->random),
         .expiry = random_expiry(m), .cas_expected = cas_right ? k->cas : k->cas + 1,
         .has_cas_new = r % 8 == 0, .cas_new = random_cas(m, k), .key_binary = r >> 8 & 1,
@@ -312,7 +385,7 @@ get_until_room(struct model *m, unsigned number, const struct store_get_options 
                struct store_view *v)
 {
     char text[KIT_KEY_CHARS];
-    struct store_key key = kit_key(m->s, text, number);
+    struct store_key key = model_key(m, text, number);
     enum store_outcome got;
     for (unsigned tries = 0; (got = store_get(m->t, key, options, v)) == STORE_AGAIN; tries++) {
         assert_true(tries < 10000);
@@ -391,7 +464,7 @@ step_invalidate(struct model *m, unsigned number)
     struct known *k = &m->known[number];
     uint64_t r = kit_random(&m->random);
     struct store_invalidate how = {
-        .key = kit_key(m->s, text, number), .stale = r % 3 != 0, .empty = r % 3 != 1,
+        .key = model_key(m, text, number), .stale = r % 3 != 0, .empty = r % 3 != 1,
         .compare = (r >> 8 & 3) == 0, .has_expiry = r >> 10 & 1, .has_cas_new = (r >> 11 & 3) == 0,
         .expiry = random_expiry(m), .client_flags = r >> 13 & 1 ? (uint32_t)(r >> 32) : 0,
         .cas_expected = r >> 14 & 1 ? k->cas : random_cas(m, k), .cas_new = random_cas(m, k),
@@ -446,10 +519,10 @@ step_get(struct model *m, unsigned number, bool touch)
     struct store_get_options options = {.has_expiry = true, .expiry = expiry};
     char *whole = m->buf;
     enum store_outcome got =
-        store_get(m->t, kit_key(m->s, text, number), touch ? &options : NULL, &v);
+        store_get(m->t, model_key(m, text, number), touch ? &options : NULL, &v);
     if (got == STORE_MISS || !(v.value_bytes <= 4 * MIB && kit_read(m->t, &v, whole))) {
         if (got == STORE_OK)           /* a piece was evicted */
-            store_drop_broken(m->t, kit_key(m->s, text, number), v.serial);
+            store_drop_broken(m->t, model_key(m, text, number), v.serial);
         assert_false(m->plan->lossless && k->present);
         forget(k);
         return;
@@ -472,7 +545,7 @@ step_delete(struct model *m, unsigned number)
 {
     char text[KIT_KEY_CHARS];
     struct known *k = &m->known[number];
-    struct store_key key = kit_key(m->s, text, number);
+    struct store_key key = model_key(m, text, number);
     uint64_t r = kit_random(&m->random), cas = r & 1 ? k->cas : random_cas(m, k);
     bool compare = r >> 1 & 1;
     enum store_outcome got = compare ? store_delete_cas(m->t, key, cas) : store_delete(m->t, key);
@@ -495,7 +568,7 @@ step_arith(struct model *m, unsigned number)
                    num_scan_u64((struct slice){k->value, k->len}, &was);
     uint64_t r = kit_random(&m->random);
     struct store_arith how = {
-        .key = kit_key(m->s, text, number), .delta = delta, .compare = (r & 7) == 0,
+        .key = model_key(m, text, number), .delta = delta, .compare = (r & 7) == 0,
         .has_cas_new = (r >> 3 & 7) == 0, .has_expiry = (r >> 6 & 3) == 0, .vivify = r >> 8 & 1,
         .expiry = STORE_EXPIRY_NEVER, .vivify_expiry = script_now + 5, .initial = r,
         .cas_expected = r >> 9 & 1 ? k->cas : random_cas(m, k), .cas_new = random_cas(m, k),
@@ -533,7 +606,7 @@ step_arith(struct model *m, unsigned number)
     if (how.has_expiry)
         k->expiry = how.expiry;
     struct store_view v;
-    if (store_get(m->t, kit_key(m->s, text, number), NULL, &v) != STORE_OK)
+    if (store_get(m->t, model_key(m, text, number), NULL, &v) != STORE_OK)
         fail_msg("gone right after incr");
     size_t len = (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)now);
     assert_int_equal(v.value_bytes, len > k->len ? len : k->len);
@@ -543,7 +616,7 @@ step_arith(struct model *m, unsigned number)
     assert_true(v.cas == n.cas && v.expiry == k->expiry);
     check_cas(m, k, how.has_cas_new ? &how.cas_new : NULL, v.cas);
     size_t header = 12u + (m->plan->cas ? 8 : 0) + (k->flags ? 4 : 0);
-    size_t item_bytes = (header + kit_key(m->s, text, number).text.len + k->len + 3) / 4 * 4;
+    size_t item_bytes = (header + model_key(m, text, number).text.len + k->len + 3) / 4 * 4;
     if (len > k->len || item_bytes > STORE_SMALL_BYTES_MAX)
         k->stale = k->token = false;   /* there is a new entry */
     check_marks(k, v.marks);
@@ -558,7 +631,7 @@ step_number(struct model *m, unsigned number)
     struct known *k = &m->known[number];
     int n = snprintf(digits, sizeof digits, "%llu",
                      (unsigned long long)(kit_random(&m->random) >> kit_random(&m->random) % 64));
-    struct store_put put = {.mode = STORE_SET, .key = kit_key(m->s, text, number),
+    struct store_put put = {.mode = STORE_SET, .key = model_key(m, text, number),
                             .value = {digits, (size_t)n}};
     uint64_t cas = 0;
     enum store_outcome got = kit_put(m->s, m->t, &put, &cas, &m->wait);

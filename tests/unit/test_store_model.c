@@ -8,8 +8,8 @@
  * are is checked where nothing can have been evicted.
  *
  * Method: seeded random operations under a scripted clock, by one participant or by many in turn
- * whose sections overlap; store_verify() after every few.  The seed is printed; LARDER_SEED
- * repeats a run.
+ * whose sections overlap, with keys announced or not; store_verify() after every few.  The seed is
+ * printed; LARDER_SEED repeats a run.
  */
 #include "store_model.h"
 
@@ -28,7 +28,7 @@ static void
 step(struct model *m)
 {
     uint64_t r = kit_random(&m->random);
-    unsigned number = (unsigned)(r >> 32) % ((r >> 24 & 3) ? KEYS_OFTEN : KEYS);
+    unsigned number = step_number_of(m);
     settle_time(m);
     switch (r % 20) {
     case 0: case 1: case 2: step_put(m, number, STORE_SET); break;
@@ -56,7 +56,7 @@ static void
 pass_time(struct model *m)
 {
     uint64_t r = kit_random(&m->random);
-    if ((r & 31) != 0)
+    if ((r & (m->plan->announces ? 255 : 31)) != 0)
         return;
     all_leave(m);
     script_now += 1;
@@ -90,8 +90,9 @@ model_init(struct model *m, const struct model_plan *p)
     *m = (struct model){.plan = p, .random = seed, .buf = malloc(4 * MIB),
                         .threads = calloc(p->threads, sizeof *m->threads),
                         .inside = calloc(p->threads, sizeof *m->inside),
+                        .announced = calloc(p->threads, sizeof *m->announced),
                         .wait = {wait_for_room, m}};
-    assert_true(m->buf && m->threads && m->inside);
+    assert_true(m->buf && m->threads && m->inside && m->announced);
     m->s = make_store_for(p->threads, p->memory_bytes, p->evict, p->cas);
     for (unsigned i = 0; i < p->threads; i++) {
         m->threads[i] = store_join(m->s);
@@ -113,6 +114,7 @@ model_fini(struct model *m)
         forget(&m->known[i]);
     free(m->threads);
     free(m->inside);
+    free(m->announced);
     free(m->buf);
     free(m);
 }
@@ -240,6 +242,32 @@ limit_goes_down_and_up(void **state)
     run_model(&p);
 }
 
+/* Whoever asks has announced it, while others change it. */
+static void
+announced_keys_nothing_lost(void **state)
+{
+    (void)state;
+    struct model_plan p = {.threads = 1, .memory_bytes = 64 * MIB, .steps = 30000,
+                           .len_max = 2000, .joined_max = 2 * MIB, .evict = true, .cas = true,
+                           .lossless = true, .announces = true};
+    run_model(&p);
+    p.threads = 3;
+    run_model(&p);
+}
+
+static void
+announced_keys_evicting(void **state)
+{
+    (void)state;
+    struct model_plan p = {.threads = 4, .memory_bytes = 8 * MIB, .steps = 6000,
+                           .len_max = 100000, .joined_max = 300000, .evict = true, .cas = true,
+                           .jumps = true, .announces = true};
+    run_model(&p);
+    p.evict = p.cas = false;
+    p.joined_max = JOINED_INLINE;
+    run_model(&p);
+}
+
 int
 main(void)
 {
@@ -254,6 +282,8 @@ main(void)
         cmocka_unit_test(four_threads_in_8_mib_without_eviction),
         cmocka_unit_test(many_threads_in_64_mib_without_eviction),
         cmocka_unit_test(limit_goes_down_and_up),
+        cmocka_unit_test(announced_keys_nothing_lost),
+        cmocka_unit_test(announced_keys_evicting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
