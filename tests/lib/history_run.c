@@ -291,7 +291,8 @@ do_flush(struct worker *w)
 {
     struct run *run = w->run;
     uint64_t delay = run->plan->time ? kit_random(&w->random) % 4 : 0;
-    run->flush_at = delay ? store_now(w->t) + (uint32_t)delay : 0;
+    if (run->plan->time)               /* by thread 0 alone */
+        run->flush_at = delay ? store_now(w->t) + (uint32_t)delay : 0;
     if (delay) {
         store_flush(w->t, run->flush_at);
         return;
