@@ -121,6 +121,7 @@ index_lock(struct index *ix, uint64_t hash)
 {
     for (;;) {
         struct index_hold h = {.number = index_group_of(ix, hash)};
+        index_prefetch(ix, h.number, hash);    /* no read passes a locked operation */
         h.control = index_lock_group(ix, h.number);
         if (LIKELY(index_owns(&h, hash)))
             return h;
@@ -273,15 +274,15 @@ index_crowded(struct index *ix, struct index_hold *h, uint64_t hash, struct inde
 
 /* ---- removing ----------------------------------------------------------------------------- */
 
-/* The slots of a bucket that lie in lines: one of them (not `but`), and how many there are. */
+/* The slots of a bucket that lie in lines: one of them (not `but`), and how many there are, or 2. */
 static slot_word *
 find_spilled(const struct index *ix, const struct index_hold *h, unsigned bucket,
              const slot_word *but, unsigned *out_count)
 {
     slot_word *found = NULL;
     *out_count = 0;
-    for (uint64_t l = control_line(h->control); l; l = next_of(ix, l))
-        for (unsigned i = 0; i < INDEX_LINE_SLOTS; i++) {
+    for (uint64_t l = control_line(h->control); l && *out_count < 2; l = next_of(ix, l))
+        for (unsigned i = 0; i < INDEX_LINE_SLOTS && *out_count < 2; i++) {
             slot_word *s = &ix->lines.at[l].slots[i];
             uint64_t slot = load(s);
             if (slot && s != but && slot_bucket(slot) == bucket) {

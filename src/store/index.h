@@ -304,6 +304,17 @@ index_prefetch_line(const struct index *ix, const struct index_hold *h, uint64_t
         prefetch(&ix->lines.at[control_line(h->control)]);
 }
 
+/* Fetches the first line that this hash may lie in, and returns it; 0: none, or the group is locked. */
+static inline uint64_t
+index_first_line(const struct index *ix, uint64_t hash)
+{
+    struct index_hold h;
+    if (!index_look(ix, hash, &h) || !control_spilled(h.control, hash_bucket(hash)))
+        return 0;
+    prefetch(&ix->lines.at[control_line(h.control)]);
+    return control_line(h.control);
+}
+
 /* ---- changing ---------------------------------------------------------------------------- */
 
 /* Locks the group of this hash. */

@@ -152,6 +152,13 @@ look_ahead(const struct store *s, struct look_ahead *ahead, unsigned most)
         index_prefetch(&s->index, index_group_of(&s->index, ahead[n].hash), ahead[n].hash);
         at += item_bytes(it);
     }
+    uint64_t lines[BATCH];
+    for (unsigned i = 0; i < n; i++)
+        lines[i] = index_first_line(&s->index, ahead[i].hash);
+    for (unsigned i = 0; i < n; i++)
+        if (lines[i])
+            prefetch(&s->index.lines.at[atomic_load_explicit(&s->index.lines.at[lines[i]].next,
+                                                             memory_order_acquire)]);
     return n;
 }
 

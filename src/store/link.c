@@ -17,6 +17,7 @@ link_find(struct store_thread *t, const struct index_hold *h, struct store_key k
           struct item **out_item)
 {
     struct store *s = t->store;
+    index_prefetch_line(&s->index, h, key.hash);
     struct index_cursor c = index_walk(&s->index, h, key.hash);
     uint64_t slot;
     for (slot_word *w; (w = index_next(&s->index, &c, &slot)) != NULL;) {

@@ -199,6 +199,7 @@ put_run(struct store_thread *t, struct put_job *job, struct store_result *out)
     if (!step.it)
         return outcome;
     fill_item(step.it, job, t->now);
+    index_first_line(&t->store->index, key.hash);    /* on its way when the group is locked */
     do {
         if (!link_ready(t))
             return link_no_segment(t);
@@ -239,7 +240,9 @@ enum store_outcome
 store_put(struct store_thread *t, const struct store_put *put, struct store_result *out)
 {
     DCHECK(t->inside);
-    ahead_go(t, put->key);
+    if (!ahead_go(t, put->key))        /* on its way while the entry is written */
+        index_prefetch(&t->store->index, index_group_of(&t->store->index, put->key.hash),
+                       put->key.hash);
     if (put->mode == STORE_APPEND || put->mode == STORE_PREPEND)
         return append_put(t, put, out);
     struct put_job job;
