@@ -28,10 +28,7 @@ count_miss(struct cmd_thread *t, const struct request *req, enum store_gone gone
 {
     count(t, is_gat(req) ? CMD_cmd_touch : CMD_cmd_get);
     count(t, is_gat(req) ? CMD_touch_misses : CMD_get_misses);
-    if (gone == STORE_GONE_EXPIRED)
-        count(t, CMD_get_expired);
-    else if (gone == STORE_GONE_FLUSHED)
-        count(t, CMD_get_flushed);
+    count_gone(t, gone);
 }
 
 /* No longer than proto_value_header_max(), whatever the dialect. */
@@ -173,18 +170,6 @@ miss(struct cmd_thread *t, const struct request *req, struct slice key, enum sto
     return CMD_DONE;
 }
 
-/*
- * gat changes what it finds: that must not happen before it is sure that the answer can be given,
- * for a second try would meet an entry that has expired.
- */
-static bool
-would_fit(struct cmd_thread *t, const struct request *req, struct store_key key,
-          struct reply *reply)
-{
-    struct store_view v;
-    return store_get(t->store, key, NULL, &v) != STORE_OK || value_fits(req, &v, key.text, reply);
-}
-
 /* One key: CMD_DONE whether it was there or not. */
 static enum cmd_outcome
 get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
@@ -195,7 +180,10 @@ get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
     if (is_gat(req)) {
         touch = (struct store_get_options){.has_expiry = true,
                                            .expiry = expiry_of(t, proto_exptime(req))};
-        if (!would_fit(t, req, key, reply))
+        /* What is told to expire is not there for a second try: it must be sure that it fits. */
+        if (store_get(t->store, key, NULL, &v) != STORE_OK)
+            return miss(t, req, key.text, v.gone, reply);
+        if (!value_fits(req, &v, key.text, reply))
             return CMD_FULL;
     }
     /* Pieces that are gone: evicted, or the value was replaced since; then the new one is there. */
@@ -295,10 +283,7 @@ touch_entry(struct cmd_thread *t, const struct request *req, struct store_view *
         return true;
     }
     count(t, CMD_touch_misses);
-    if (out_view->gone == STORE_GONE_EXPIRED)
-        count(t, CMD_get_expired);
-    else if (out_view->gone == STORE_GONE_FLUSHED)
-        count(t, CMD_get_flushed);
+    count_gone(t, out_view->gone);
     return false;
 }
 

@@ -44,6 +44,16 @@ count(struct cmd_thread *t, enum cmd_counter c)
     counter_add(&t->counters[c], 1);
 }
 
+/* What a lookup that missed has found, and taken out. */
+static inline void
+count_gone(struct cmd_thread *t, enum store_gone gone)
+{
+    if (gone == STORE_GONE_EXPIRED)
+        count(t, CMD_get_expired);
+    else if (gone == STORE_GONE_FLUSHED)
+        count(t, CMD_get_flushed);
+}
+
 /* The n-th key of a request with its hash, from the last prefetch where it was part of that. */
 static inline struct store_key
 key_of(struct cmd_thread *t, const struct request *req, struct slice text, size_t n)

@@ -251,29 +251,36 @@ count_hit(struct cmd_thread *t, const struct request *req)
 }
 
 static enum cmd_outcome
-miss(struct cmd_thread *t, const struct request *req, enum store_gone gone, struct reply *reply)
+miss(struct cmd_thread *t, const struct request *req, struct reply *reply)
 {
     count(t, CMD_cmd_get);
     count(t, CMD_get_misses);
-    if (gone == STORE_GONE_EXPIRED)
-        count(t, CMD_get_expired);
-    else if (gone == STORE_GONE_FLUSHED)
-        count(t, CMD_get_flushed);
     return answer_nominal(req, reply, "EN");
 }
 
 /*
- * T may let the entry expire: it must be sure before that the value can be given.  A token that was
- * won for a value that cannot is remembered in the cursor.
+ * A value that finds no room is asked for a second time, and must not meet the traces of the first:
+ * T may have let the entry expire, N has made one, h and l would show this very get.  So it must be
+ * sure before that the value can be given.  (A token that was won for one that cannot is remembered
+ * in the cursor.)
  */
+static bool
+must_fit_first(const struct request *req)
+{
+    const uint64_t traces = META_FLAG('T') | META_FLAG('N') | META_FLAG('h') | META_FLAG('l');
+    return has_flag(req, 'v') && req->more.letters & traces;
+}
+
 static bool
 would_fit(struct cmd_thread *t, const struct request *req, struct store_key key,
           struct reply *reply)
 {
     struct store_get_options peek = {.no_bump = true};
-    struct store_view v;
-    return store_get(t->store, key, &peek, &v) != STORE_OK || !wants_value(req, &v) ||
-           value_fits(req, &v, key.text, reply);
+    struct store_view v, made_by_vivify = {.value = ""};
+    if (store_get(t->store, key, &peek, &v) == STORE_OK)
+        return !wants_value(req, &v) || value_fits(req, &v, key.text, reply);
+    count_gone(t, v.gone);
+    return value_fits(req, &made_by_vivify, key.text, reply);
 }
 
 static enum cmd_outcome
@@ -283,16 +290,18 @@ get_entry(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
     struct store_key key = key_of(t, req, req->key, 0);
     struct store_get_options options = options_of(t, req);
     struct store_view v;
-    if (UNLIKELY(options.has_expiry && has_flag(req, 'v')) && !would_fit(t, req, key, reply))
+    if (UNLIKELY(must_fit_first(req)) && !would_fit(t, req, key, reply))
         return CMD_FULL;
     for (unsigned round = 0; round < VALUE_ROUNDS_MAX; round++) {
         enum store_outcome found = store_get(t->store, key, &options, &v);
+        if (found != STORE_OK || v.vivified)
+            count_gone(t, v.gone);
         if (UNLIKELY(found == STORE_AGAIN)) {
             t->stores += STORES_AT_AGAIN;
             return CMD_AGAIN;
         }
         if (found != STORE_OK)
-            return miss(t, req, v.gone, reply);
+            return miss(t, req, reply);
         t->stores += v.vivified;
         v.won |= cursor->won && v.marks & STORE_MARK_TOKEN;
         if (!wants_value(req, &v)) {
@@ -310,7 +319,7 @@ get_entry(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
             return outcome;
         }
     }
-    return miss(t, req, STORE_GONE_ABSENT, reply);
+    return miss(t, req, reply);
 }
 
 enum cmd_outcome

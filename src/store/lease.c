@@ -119,8 +119,8 @@ vivify(struct store_thread *t, struct store_key key, const struct store_get_opti
     enum store_outcome outcome = put_run(t, &job, &result);
     if (outcome == STORE_OK)
         *v = (struct store_view){.value = "", .cas = result.cas, .expiry = STORE_EXPIRY_NEVER,
-                                 .last_access = t->now & STORE_ACCESS_MASK, .won = true,
-                                 .vivified = true};
+                                 .last_access = t->now & STORE_ACCESS_MASK, .gone = v->gone,
+                                 .won = true, .vivified = true};
     return outcome;
 }
 

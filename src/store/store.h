@@ -120,7 +120,7 @@ struct store_view {
     uint32_t expiry;                   /* on the store's clock; STORE_EXPIRY_NEVER */
     uint32_t last_access;              /* before this one; modulo 2^24 */
     uint8_t marks;                     /* before this one */
-    enum store_gone gone;              /* MISS only */
+    enum store_gone gone;              /* MISS, or vivified: what was there before */
     bool won, vivified;                /* with options only */
 };
 

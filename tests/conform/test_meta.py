@@ -229,6 +229,22 @@ def test_what_is_told_to_expire_is_given_though_it_must_wait(larder):
             assert c.line() == b"EN\r\n"
 
 
+def test_what_waits_is_shown_as_it_was(larder):
+    """A value that finds no room is looked for twice: the first look leaves no trace."""
+    running = larder("-m", "128", "-I", "1m")
+    with running.connect() as c:
+        for i in range(40):
+            assert c.ask(ms(b"v%d" % i, pattern(20000))) == b"HD\r\n"
+        c.send(b"".join(b"mg v%d v h\r\n" % i for i in range(40)))
+        for i in range(40):
+            assert head_and_value(c)[0] == b"VA 20000 h0\r\n"
+        assert c.ask(ms(b"long", pattern(65200))) == b"HD\r\n"
+        c.send(b"".join(b"mg long v\r\nmg new%d v h t N30\r\n" % i for i in range(10)))
+        for i in range(10):
+            assert head_and_value(c)[0] == b"VA 65200\r\n"
+            assert head_and_value(c)[0] == b"VA 0 h0 t-1 W\r\n"
+
+
 def test_vivifying_in_little_memory(larder):
     """Each entry is new and evicts others; each answer is a win, and the balance is right."""
     running = larder("-m", "8")

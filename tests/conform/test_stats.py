@@ -43,6 +43,10 @@ STREAMS = {
         b"flush_all\r\nget a\r\nget a\r\nflush_all 0 noreply\r\nflush_all abc\r\nget b\r\n"]),
     "expired": store(b"set", b"a", b"1", ttl=-1) + b"get a\r\nget a\r\n" + store(
         b"set", b"b", b"1") + b"touch b -1\r\nget b\r\ngat 0 b\r\n",
+    "expired, and asked for in other ways": b"".join(
+        store(b"set", b"a", b"1", ttl=-1) + how
+        for how in (b"gat 9 a\r\n", b"gats 9 a\r\n", b"touch a 9\r\n", b"mg a\r\n", b"mg a h v\r\n",
+                    b"mg a T9\r\n", b"mg a v T9\r\n", b"mg a N9\r\n", b"mg a v N9 T8\r\n")),
     "too large": store(b"set", b"a", b"1") + store(b"set", b"a", b"x" * 2000000) + store(
         b"add", b"b", b"x" * 2000000) + b"get a\r\n",
     "meta": b"".join([
