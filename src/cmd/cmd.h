@@ -125,6 +125,12 @@ void cmd_unsent(struct cmd_cursor *cursor, size_t bytes);
  */
 bool cmd_copy_rest(struct cmd_thread *t, struct cmd_cursor *cursor, char *to);
 
+/*
+ * Room for any one-line answer: that of a meta command may repeat key and opaque, and more.  With
+ * less room in the reply no body begins.
+ */
+#define CMD_LINE_BYTES 512u
+
 /* What to do with a storage request whose data block has not (all) arrived: PARSE_BODY. */
 enum cmd_body {
     CMD_BODY_COLLECT,   /* gather line and block in a buffer of your own, then parse again */

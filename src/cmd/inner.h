@@ -69,8 +69,8 @@ key_of(struct cmd_thread *t, const struct request *req, struct slice text, size_
     return key;
 }
 
-/* Room for any one-line reply: that of a meta command may repeat key and opaque, and more. */
-#define LINE_BYTES 512u
+/* Room for any one-line reply. */
+#define LINE_BYTES CMD_LINE_BYTES
 
 /* A longer value is not copied, but goes out from where it lies. */
 #define COPY_BYTES_MAX 4096u

@@ -7,7 +7,6 @@
  */
 #include "worker.h"
 
-#define BODY_REPLY_MAX 256        /* room for an answer written by cmd_begin_body() */
 #define LOOKED_AT_MAX 32u
 #define STILL_S 2                 /* as STILL_TURNS, where turns are rare */
 #define ASIDE_COST_BYTES ((size_t)64 << 10)
@@ -86,7 +85,7 @@ enum visit_stop
 body_begin(struct conn_worker *w, struct visit *v, const struct request *req)
 {
     struct conn *c = v->conn;
-    if (!reply_has_room(&w->reply, BODY_REPLY_MAX, 0) && !visit_send(w, v))
+    if (!reply_has_room(&w->reply, CMD_LINE_BYTES, 0) && !visit_send(w, v))
         return VISIT_BLOCKED;
     size_t block = req->value_bytes + proto_tail_bytes(req);
     size_t there = v->len - v->done - req->line_bytes;

@@ -168,6 +168,23 @@ def test_deaf_clients_do_not_keep_others_from_reading(larder):
     assert server.wait_until(lambda: connections_now(running) == 0)
 
 
+def test_an_upload_behind_an_almost_full_reply_begins_at_once(larder):
+    """Room is made in the reply; nobody waits for memory, of which there is plenty."""
+    running = larder("-m", "64", "-t", "1")
+    key, value = b"k" * 240, b"v" * 4000
+    hit, miss = b"VALUE v 0 4000\r\n%s\r\nEND\r\n" % value, b"NF k%s\r\n" % key
+    with running.connect() as c:
+        assert c.ask(store(b"v", value)) == b"STORED\r\n"
+        for room in (270, 300, 400, 500):
+            short = (64 << 10) - room - 15 * len(hit) - 18 * len(miss)
+            replies = hit * 15 + b"MN\r\n" * (short // 4) + miss * 18
+            c.send(b"get v\r\n" * 15 + b"mn\r\n" * (short // 4) + b"md %s k\r\n" % key * 18
+                   + b"set big 0 0 100000\r\n" + b"y" * 1000)
+            assert c.read(len(replies)) == replies
+            assert c.ask(b"y" * 99000 + b"\r\n") == b"STORED\r\n"
+    assert running.stats()["conn_memory_waits"] == "0"
+
+
 def test_half_uploads_do_not_keep_others_from_storing(larder):
     """Many stop in mid-upload; a whole one is taken at once, and theirs when they go on."""
     running = larder("-m", "64")
