@@ -11,6 +11,11 @@
  * whose sections overlap, with keys announced or not; store_verify() after every few.  The seed is
  * printed; LARDER_SEED repeats a run.
  */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
 #include "store_model.h"
 
 /* ---- steps ----------------------------------------------------------------------------------- */
@@ -268,6 +273,30 @@ announced_keys_evicting(void **state)
     run_model(&p);
 }
 
+/* ---- other seeds, for as long as there is time ------------------------------------------------- */
+
+#define SECONDS_LONG 600u
+
+static void
+seeds_for_ten_minutes(void **state)
+{
+    static void (*const all[])(void **) = {
+        small_values_nothing_lost, without_cas, large_values_evicting, values_of_megabytes,
+        four_threads_in_8_mib, many_threads_in_64_mib, four_threads_in_8_mib_without_eviction,
+        many_threads_in_64_mib_without_eviction, limit_goes_down_and_up,
+        announced_keys_nothing_lost, announced_keys_evicting,
+    };
+    uint64_t until = clock_ns() + SECONDS_LONG * 1000000000ull;
+    unsigned runs = 0;
+    for (; clock_ns() < until; runs++) {
+        seed = hash_u64(seed);
+        fprintf(stderr, "LARDER_SEED=%" PRIu64 "\n", seed);
+        for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
+            all[i](state);
+    }
+    print_message("    %u seeds\n", runs);
+}
+
 int
 main(void)
 {
@@ -285,5 +314,7 @@ main(void)
         cmocka_unit_test(announced_keys_nothing_lost),
         cmocka_unit_test(announced_keys_evicting),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest longer[] = {cmocka_unit_test(seeds_for_ten_minutes)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    return failed || !kit_long() ? failed : cmocka_run_group_tests(longer, NULL, NULL);
 }
