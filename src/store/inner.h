@@ -288,6 +288,9 @@ bool large_broken(const struct store_upload *u);
 
 enum store_outcome lease_get(struct store_thread *t, struct store_key key,
                              const struct store_get_options *options, struct store_view *v);
+/* Where looking without the lock has come to no end; no option: what a plain get does. */
+enum store_outcome lease_get_locked(struct store_thread *t, struct store_key key,
+                                    const struct store_get_options *how, struct store_view *v);
 
 /* ---- append.c ----------------------------------------------------------------------------- */
 

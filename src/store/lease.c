@@ -12,8 +12,6 @@
 
 #define ROUNDS 8u
 
-enum look { LOOK_HIT, LOOK_MISS, LOOK_AGAIN, LOOK_LOCK };
-
 /* Does this reader win the token?  The expiry is the one that counts when recache is looked at. */
 static bool
 wins(const struct store_get_options *how, uint32_t marks, uint32_t expiry)
@@ -26,34 +24,18 @@ wins(const struct store_get_options *how, uint32_t marks, uint32_t expiry)
 }
 
 static enum look
-look(struct store_thread *t, struct store_key key, const struct store_get_options *how,
-     struct store_view *v)
+get_unlocked(struct store_thread *t, struct store_key key, const struct store_get_options *how,
+             struct store_view *v)
 {
-    struct store *s = t->store;
-    struct index_hold h;
-    uint64_t slot;
-    if (UNLIKELY(!index_look(&s->index, key.hash, &h)))
-        return LOOK_AGAIN;
-    struct index_cursor c = index_walk(&s->index, &h, key.hash);
-    while (index_next(&s->index, &c, &slot)) {
-        struct item *it = item_at(s, slot_location(slot));
-        struct item *seen = view_snapshot(t, it);
-        if (UNLIKELY(!link_has_key(seen, key.text)))
-            continue;
-        if (item_state(t, seen, slot_location(slot)) != ITEM_LIVE)
-            return LOOK_LOCK;          /* it is taken out, and counted, under the lock */
-        view_fill(v, seen);
-        uint32_t access = item_access(seen);
-        if (UNLIKELY(!index_same(&s->index, &h)))
-            return LOOK_AGAIN;
-        if (wins(how, v->marks, v->expiry))
-            return LOOK_LOCK;
-        if (!how->no_bump)
-            mark_access(t, it, access);
-        return LOOK_HIT;
-    }
-    v->gone = STORE_GONE_ABSENT;
-    return index_same(&s->index, &h) ? LOOK_MISS : LOOK_AGAIN;
+    struct look_hit hit;
+    enum look found = view_look(t, key, v, &hit);
+    if (found != LOOK_HIT)
+        return found;
+    if (wins(how, v->marks, v->expiry))
+        return LOOK_LOCK;
+    if (!how->no_bump)
+        mark_access(t, hit.it, hit.access);
+    return LOOK_HIT;
 }
 
 /* Group held.  True: it has changed. */
@@ -69,9 +51,9 @@ change(const struct store_get_options *how, struct item *it, struct store_view *
     return v->won || how->has_expiry;
 }
 
-static enum store_outcome
-get_locked(struct store_thread *t, struct store_key key, const struct store_get_options *how,
-           struct store_view *v)
+enum store_outcome
+lease_get_locked(struct store_thread *t, struct store_key key, const struct store_get_options *how,
+                 struct store_view *v)
 {
     struct index *ix = &t->store->index;
     struct item *it;
@@ -96,10 +78,10 @@ get_once(struct store_thread *t, struct store_key key, const struct store_get_op
 {
     enum look found = how->has_expiry ? LOOK_LOCK : LOOK_AGAIN;
     for (unsigned round = 0; round < LOOK_ROUNDS && found == LOOK_AGAIN; round++)
-        found = look(t, key, how, v);
+        found = get_unlocked(t, key, how, v);
     if (found == LOOK_HIT)
         return STORE_OK;
-    return found == LOOK_MISS ? STORE_MISS : get_locked(t, key, how, v);
+    return found == LOOK_MISS ? STORE_MISS : lease_get_locked(t, key, how, v);
 }
 
 /* ---- vivifying ------------------------------------------------------------------------------ */
