@@ -109,6 +109,8 @@ replace(struct store_thread *t, const struct store_arith *how, const struct repl
     job.same = r->same;
     job.keep_expiry = !how->has_expiry;
     job.marks_kept = STORE_MARK_KEY_BINARY;
+    if (r->text_bytes <= r->old_bytes) /* to clients it is the same entry */
+        job.marks_kept |= STORE_MARK_FETCHED | STORE_MARK_STALE | STORE_MARK_TOKEN;
     job.cas_is = how->compare ? &how->cas_expected : NULL;
     enum store_outcome outcome = put_run(t, &job, &result);
     if (outcome == STORE_OK) {

@@ -99,7 +99,8 @@ inherit(struct store_thread *t, struct put_job *job, struct item *it, const stru
     if (job->keep_expiry || overtaken)
         expiry = job->old_expiry;
     it->expiry = expiry_make(expiry, marks);
-    it->access = access_make(t->now, frequency_next(item_frequency(old)), false);
+    it->access = access_make(t->now, frequency_next(item_frequency(old)),
+                             marks & STORE_MARK_FETCHED);
 }
 
 /* The number of the new entry. */

@@ -145,6 +145,20 @@ def test_marks_follow_the_entry(larder):
             assert c.ask(request) == answer + b"\r\n", request
 
 
+@pytest.mark.parametrize("blanks", [0, 5, 3000])
+def test_marks_stay_where_a_number_fits(larder, blanks):
+    running = larder()
+    number = b"11" + b" " * blanks
+    with running.connect() as c:
+        for request, answer in [
+                (ms(b"foo", number), b"HD"), (b"mg foo h\r\n", b"HD h0"), (b"decr foo 2\r\n", b"9"),
+                (b"mg foo h\r\n", b"HD h1"), (b"md foo I\r\n", b"HD"), (b"incr foo 0\r\n", b"9"),
+                (b"mg foo h s\r\n", b"HD h1 s%d X W" % len(number)), (b"incr foo 0\r\n", b"9"),
+                (b"mg foo\r\n", b"HD Z X")]:
+            heard = c.ask(request)
+            assert heard == answer + b"\r\n", request
+
+
 def test_me(larder):
     running = larder()
     with running.connect() as c:
