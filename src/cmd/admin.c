@@ -11,6 +11,16 @@
 #define MEMLIMIT_MB_MIN 8
 #define MEMLIMIT_MB_MAX 1000000000
 
+void
+flush_at(struct cmd_thread *t, int64_t exptime)
+{
+    uint32_t at = exptime > 0 ? expiry_of(t, exptime) : store_now(t->store);
+    if (at == EXPIRY_PASSED)
+        store_flush_forget(t->store);  /* nothing was stored before that time */
+    else
+        store_flush(t->store, at);
+}
+
 static enum cmd_outcome
 flush_all(struct cmd_thread *t, const struct request *req, struct reply *reply)
 {
@@ -19,8 +29,7 @@ flush_all(struct cmd_thread *t, const struct request *req, struct reply *reply)
         return answer(req, reply, SLICE("CLIENT_ERROR flush_all not allowed\r\n"));
     if (req->bad_number)
         return answer(req, reply, PROTO_BAD_EXPTIME);
-    bool later = req->has_number && req->exptime > 0;
-    store_flush(t->store, later ? expiry_of(t, proto_exptime(req)) : store_now(t->store));
+    flush_at(t, req->has_number ? proto_exptime(req) : 0);
     return answer(req, reply, PROTO_OK);
 }
 

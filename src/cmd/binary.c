@@ -232,7 +232,7 @@ flush(struct cmd_thread *t, const struct request *req, struct reply *reply)
     if (!t->cmd->config.flush_enabled)
         return answer_status(req, reply, BINARY_AUTH_FAILURE);
     count(t, CMD_cmd_flush);
-    store_flush(t->store, req->exptime ? expiry_of(t, proto_exptime(req)) : store_now(t->store));
+    flush_at(t, proto_exptime(req));
     return answer_ok(req, reply, 0);
 }
 

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #define EXPTIME_RELATIVE_MAX (60 * 60 * 24 * 30)
-#define EXPIRY_PASSED 1u               /* a second that lies before the store's first */
 #define MAINTAIN_SLICES_MAX 32u
 
 /* ---- the table of commands ------------------------------------------------------------------- */

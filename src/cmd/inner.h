@@ -76,7 +76,11 @@ key_of(struct cmd_thread *t, const struct request *req, struct slice text, size_
 #define COPY_BYTES_MAX 4096u
 
 /* What a client means by an expiry time, on the store's clock. */
+#define EXPIRY_PASSED 1u               /* a second that lies before the store's first */
 uint32_t expiry_of(const struct cmd_thread *t, int64_t exptime);
+
+/* flush_all with this time; 0 and less: now. */
+void flush_at(struct cmd_thread *t, int64_t exptime);
 
 /* Is this value, with memcached's overhead for an item, beyond -I? */
 bool too_large(const struct cmd_thread *t, const struct request *req);

@@ -275,6 +275,12 @@ store_flush(struct store_thread *t, uint32_t at)
     }
 }
 
+void
+store_flush_forget(struct store_thread *t)
+{
+    atomic_store(&t->store->flush_at, 0);
+}
+
 /* ---- the limit and the numbers --------------------------------------------------------------- */
 
 bool

@@ -254,6 +254,9 @@ enum store_outcome store_arith(struct store_thread *t, const struct store_arith 
  */
 void store_flush(struct store_thread *t, uint32_t at);
 
+/* One that is still to come does not come. */
+void store_flush_forget(struct store_thread *t);
+
 /*
  * Values longer than this arrive by upload, straight into memory of the store: nothing can see
  * them before store_put() succeeds.  A dying client costs store_upload_abort().

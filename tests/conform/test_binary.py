@@ -85,6 +85,7 @@ EVERY_OPCODE = [
     packet("stat", b"reset"), packet("stat", b"nonsense"),
     packet("delete", b"key"), packet("delete", b"key"), packet("deleteq", b"new"),
     packet("flush", extras=struct.pack(">I", 1000)), packet("get", b"quiet"),
+    packet("flush", extras=struct.pack(">I", 2592001)), packet("get", b"quiet"),
     packet("flushq"), packet("get", b"quiet"), packet("flush"),
 ]
 

@@ -588,6 +588,15 @@ def flush_all_replaced(s):
         (5, b"get b\r\n")])
 
 
+@scenario
+def flush_all_before_the_start(s):
+    """Nothing was stored before that time; and no other flush is to come."""
+    return at_times(s, [
+        (0, store(b"fresh", b"1") + b"flush_all 2\r\nflush_all 2592001\r\nget fresh\r\n"),
+        (4, b"get fresh\r\nflush_all 2592001 noreply\r\nget fresh\r\nflush_all\r\n"
+         + b"get fresh\r\n")])
+
+
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_agree(pair, name):
     assert pair.agree(SCENARIOS[name]), "the scenario has heard nothing"
