@@ -210,15 +210,15 @@ class RandomPackets:
         return self.random.choice(self.KEYS + [self.LONG])
 
     def noise(self, size):
-        """Without '-': 1.6.18 searches the whole item for one when a number is 2^63 or more."""
-        return self.random.randbytes(size).replace(b"-", b"_")
+        return self.random.randbytes(size)
 
-    def value(self, key):
+    def value(self, key, joined=False):
+        """No number of 2^63 and more is counted, and none grows: see test_scenarios.py."""
         r = self.random
         if key == self.LONG and r.random() < 0.2:
             return b"x" + self.noise(r.choice([70000, 600000, LARGEST_VALUE - 300]))
-        if r.random() < 0.5:
-            return b"%d" % r.choice([0, 1, 9, 99, 2 ** 32, 2 ** 64 - 1, r.getrandbits(64)])
+        if r.random() < 0.5 and not joined:
+            return b"%d" % r.choice([0, 1, 9, 99, 2 ** 32, 2 ** 62, r.getrandbits(60)])
         # With another number than that of an empty value, incr finds what is no number on one, the
         # wrong entry on the other.
         sizes = [1, 2, 10, 100, 500, 1000, 4097, 5000] + [0] * (key == self.LONG)
@@ -233,13 +233,15 @@ class RandomPackets:
             return store(r.choice(["set", "set", "add", "replace"]) + quiet, key, self.value(key),
                          r.choice([0, 0, 1, NEVER]), r.choice(self.TIMES), **more)
         if kind < 7:
-            return packet(r.choice(["append", "prepend"]) + quiet, key, self.value(key), **more)
+            return packet(r.choice(["append", "prepend"]) + quiet, key, self.value(key, True),
+                          **more)
         if kind < 12:
             return packet(r.choice(["get", "getk"]) + quiet, key, **more)
         if kind < 15:
-            return count(r.choice(["incr", "decr"]) + quiet, r.choice(self.KEYS),
-                         r.choice([0, 1, 7, 2 ** 64 - 1]), r.choice([0, 5, 2 ** 64 - 1]),
-                         r.choice(self.TIMES), **more)
+            opcode = r.choice(["incr", "decr"])
+            most = 2 ** 64 - 1 if opcode == "decr" else 2 ** 32
+            return count(opcode + quiet, r.choice(self.KEYS), r.choice([0, 1, 7, most]),
+                         r.choice([0, 5, 2 ** 62]), r.choice(self.TIMES), **more)
         if kind < 17:
             opcode = r.choice(["touch", "gat", "gatk", "gatq", "gatkq"])
             return touch(opcode, key, r.choice(self.TIMES), **more)

@@ -632,7 +632,11 @@ def test_values_of_many_megabytes(larder, memcached):
 
 class RandomStream:
     """Commands over few keys, so that they meet.  Requests that 1.6.18 answers differently from
-    1.6.45 (see OLDER_ANSWERS) are not among them."""
+    1.6.45 (see OLDER_ANSWERS) are not among them.
+
+    No number of 2^63 and more is counted: memcached calls it non-numeric if it finds a '-' in what
+    an older item has left behind it, `set a 0 0 34` of '-', `delete a`, `set b` of 2^64-2 and
+    `incr b 0` for example.  Recordings on fresh memory are incr/wrap-64 and incr/near-max."""
 
     KEYS = [b"a", b"b", b"c", b"number", b"k" * 250, b"\xff\x01"]
     # Never counted: a long value that begins with a digit is a number to memcached up to 512 KiB,
@@ -660,27 +664,26 @@ class RandomStream:
     def noreply(self):
         return self.random.choice([b"", b"", b" noreply"])
 
-    def value(self, key):
+    def value(self, key, joined):
         r = self.random
         kind = r.randrange(6)
         if key == self.LONG and r.random() < 0.2:
             return b"x" + self.noise(r.choice([70000, 600000, LARGEST_VALUE - 300]))
-        if kind < 2:
-            return b"%d" % r.choice([0, 1, 9, 99, 2 ** 32, 2 ** 64 - 1, r.getrandbits(64)])
+        if kind < 2 and not joined:
+            return b"%d" % r.choice([0, 1, 9, 99, 2 ** 32, 2 ** 62, r.getrandbits(60)])
         if kind == 2:
             return r.choice([b"get a\r\n", b"x\r\n", b"END\r\n", b" 5 x", b"7 "])
         # Not from white space alone: memcached's incr then reads on behind the value.
         return (b"x" + self.noise(5000))[:r.choice(self.SIZES)]
 
     def noise(self, size):
-        """Without '-': 1.6.18 searches the whole item for one when a number is 2^63 or more."""
-        return self.random.randbytes(size).replace(b"-", b"_")
+        return self.random.randbytes(size)
 
     def storage(self):
         command = self.random.choice(
             [b"set", b"set", b"set", b"add", b"replace", b"append", b"prepend", b"cas"])
         key = self.key()
-        value = self.value(key)
+        value = self.value(key, command in (b"append", b"prepend"))
         cas = b" %d" % self.random.choice([0, 1, 2 ** 63]) if command == b"cas" else b""
         return b"%s %s %d %s %d%s%s\r\n%s\r\n" % (
             command, key, self.random.choice([0, 0, 1, 2 ** 32 - 1]), self.time(),
@@ -696,8 +699,10 @@ class RandomStream:
         if kind == 11:
             return b"%s %s %s\r\n" % (r.choice([b"gat", b"gats"]), self.time(), self.keys(7))
         if kind < 15:
-            delta = r.choice([b"0", b"1", b"7", b"1000", b"18446744073709551615", b"x"])
-            return b"%s %s %s%s\r\n" % (r.choice([b"incr", b"decr"]), self.counted_key(), delta,
+            command = r.choice([b"incr", b"decr"])
+            most = b"18446744073709551615" if command == b"decr" else b"4294967295"
+            return b"%s %s %s%s\r\n" % (command, self.counted_key(),
+                                        r.choice([b"0", b"1", b"7", b"1000", most, b"x"]),
                                         self.noreply())
         if kind == 15:
             return b"touch %s %s%s\r\n" % (self.key(), self.time(), self.noreply())
