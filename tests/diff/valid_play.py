@@ -303,6 +303,15 @@ def alike(theirs, ours):
         for a, b in zip(times(theirs), times(ours)))
 
 
+def may_be_chance(difference):
+    """A difference of times alone: it counts if it can be repeated."""
+    theirs, ours = difference.theirs, difference.ours
+    if difference.why != "different" or not set(difference.unit[1]) & set("MQG"):
+        return False
+    theirs, ours = (difference.unit, *theirs), (difference.unit, *ours)
+    return without_times(theirs) == without_times(ours)
+
+
 def header(answer):
     return answer[1][:answer[1].index(b"\n") + 1]
 
