@@ -348,7 +348,7 @@ def judge_oracle(peer, batch, counts):
         if end < 0:
             return len(batch.requests) - 1, expected, said[at:]
         at = end
-        read = read or len(expected) > 30
+        read = read or len(expected) > 30 or batch.kind != "binary" and event.what[:3] == b"mg "
         counts["compared"] += 1
     if at != len(said):
         return len(batch.requests) - 1, b"", said[at:]

@@ -73,6 +73,7 @@ MODES = (b"E", b"A", b"P", b"R", b"S", b"I", b"D", b"+", b"-", b"", b"e", b"a", 
 OPAQUES = (b"", b"1", b"abc", b"o" * 30, b"o" * 31, b"o" * 32, b"o" * 33, b"kqs", b"\xff\1", b"O")
 
 OPCODES = tuple(range(0x00, 0x25))
+UNKNOWN = (0x1b, 0x1f)
 
 
 class Generator:
@@ -343,6 +344,9 @@ class Generator:
                             b"detail", b"detail x"))
         elif opcode in (0x21, 0x22):
             key, value = b"PLAIN", b"\0u\0p"
+        elif opcode not in OPCODES or opcode in UNKNOWN:
+            if r.random() < 0.9:  # where there is a body, 1.6.18 is not compared with
+                key = b""
         magic, how = 0x80, {}
         if r.random() < 0.3:
             what = r.randrange(11)

@@ -18,13 +18,14 @@ from store import Options, Store  # noqa: F401  (of the interface)
 
 class Event:
     """One command as the model understood it, and what it says to it."""
-    __slots__ = ("what", "replies", "refused", "reshaped", "huge")
+    __slots__ = ("what", "replies", "refused", "reshaped", "huge", "longer")
 
     def __init__(self, what):
         self.what = what        # a line with its end, or a model_binary.Request
         self.replies = []
         self.refused = False    # its data is thrown away
         self.reshaped = False   # a number was changed where it stood, and more than the number
+        self.longer = False     # a number has got more digits than it had
         self.huge = False       # a number of 2^63 and more was counted, or nothing but blanks
 
 

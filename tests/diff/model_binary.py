@@ -189,10 +189,11 @@ class Binary:
     def arithmetic(self, r):
         store = self.store
         delta, initial, exptime = struct.unpack(">QQI", r.extras)
-        self.store.reshaped = self.store.huge = False
+        self.store.reshaped = self.store.huge = self.store.longer = False
         result, item = store.add(r.key, r.what == 5, delta, r.cas)
         self.c.log[-1].reshaped = self.store.reshaped
         self.c.log[-1].huge = self.store.huge
+        self.c.log[-1].longer = self.store.longer
         if result == NOT_FOUND:
             if exptime == 0xffffffff:
                 self.fail(r, MISS)

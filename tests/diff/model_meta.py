@@ -344,10 +344,11 @@ def arithmetic(text, words):
         text.say(OPAQUE_TOO_LONG)
         return
     store, key = text.store, flags.key
-    text.store.reshaped = text.store.huge = False
+    text.store.reshaped = text.store.huge = text.store.longer = False
     result, item = store.add(key, up, flags.get("D", 1), flags.get("C", 0), flags.get("E"))
     text.c.log[-1].reshaped = text.store.reshaped
     text.c.log[-1].huge = text.store.huge
+    text.c.log[-1].longer = text.store.longer
     created = False
     if result == NON_NUMERIC:
         text.say(NOT_A_NUMBER)

@@ -28,6 +28,7 @@ STORED, NOT_STORED, EXISTS, NOT_FOUND = "STORED", "NOT_STORED", "EXISTS", "NOT_F
 NON_NUMERIC, TOO_LARGE = "NON_NUMERIC", "TOO_LARGE"
 SPACES = b" \t\n\v\f\r"
 U64 = 1 << 64
+SMALL_CAS = 1000    # servers have left these behind
 
 
 class Options:
@@ -107,6 +108,7 @@ class Store:
         self.unsteady = set()
         self.reshaped = False     # by the last add(): see model.Event
         self.huge = False
+        self.longer = False
         self.unmodelled = False   # a command came whose reply the model does not know
         self.killed = False
 
@@ -240,6 +242,9 @@ class Store:
             if not compare:
                 return EXISTS, None
             if compare != old.cas:
+                if self.marks and may_be_stale and self._automatic(old.cas) and \
+                        not self._automatic(compare) and compare < self.MARKED_CAS << 13:
+                    self.unmodelled |= compare > SMALL_CAS  # where do the server's numbers begin?
                 if not (may_be_stale and compare < old.cas):
                     return EXISTS, None
                 new.expires, new.stale, new.sent = old.expires, True, old.sent
@@ -283,6 +288,7 @@ class Store:
         self.huge = number >= U64 >> 1
         number = (number + delta) % U64 if up else max(number - delta, 0)
         text = b"%d" % number
+        self.longer = len(text) > len(item.value)
         self.reshaped = len(text) < len(item.value) or item.stale or item.sent
         if len(text) <= len(item.value):
             item.value = text.ljust(len(item.value))
@@ -299,7 +305,8 @@ class Store:
         """delay: as an exptime."""
         if delay > 0:
             self.flush_at = self.expiry(delay)
-            if self.marks:
+            # In 1.6.18 it is one time for all: what an earlier flush has dropped would be back.
+            if self.marks and (self.flush_at > self.now or self.flushed_order):
                 self.unsteady.add("flush")
             return
         self.flush_at = 0
