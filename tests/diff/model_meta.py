@@ -312,6 +312,7 @@ def delete(text, words):
         return
     if "x" in flags:
         empty = Item(b"", flags.get("F", 0), store.expiry(flags.get("T", 0)))
+        empty.binary = store.larder and item.binary
         store.put(key, empty, flags.get("E", item.cas) if store.options.cas else None)
         item = empty
     if "I" in flags:
