@@ -334,6 +334,8 @@ step_put(struct model *m, unsigned number, enum store_mode mode)
     put.compare = join && m->plan->cas && (r >> 12 & 3) == 0;
     if (join && k->present && k->len + put.value.len > m->plan->joined_max)
         return;
+    if (k->present && k->len == 0 && !m->plan->lossless)
+        put.vivify = false;            /* lest nobody can tell which of the two it was */
     kit_fill(m->buf, ++m->stamp, put.value.len);
     uint64_t cas = 0, old_cas = k->cas;
     bool overtaken = put.invalidate && put.cas_expected < old_cas;
