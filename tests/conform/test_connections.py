@@ -324,7 +324,7 @@ def test_endless_get_line(larder):
 def test_come_and_go(larder):
     """Thousands of short connections leave nothing behind."""
     running = larder()
-    assert connections_now(running) == 0    # it answers: all that it opens is open
+    assert server.wait_until(lambda: connections_now(running) == 0)    # all that it opens is open
     files = open_files(running)
     for i in range(2000):
         c = running.connect()
