@@ -290,6 +290,7 @@ seeds_for_ten_minutes(void **state)
     unsigned runs = 0;
     for (; clock_ns() < until; runs++) {
         seed = hash_u64(seed);
+        script_now = 1000;             /* or the leaps of all these runs would pass 17 years */
         fprintf(stderr, "LARDER_SEED=%" PRIu64 "\n", seed);
         for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
             all[i](state);
