@@ -55,8 +55,8 @@ store_values(struct store *s, struct store_thread *t, unsigned count)
     for (unsigned i = 0; i < count;) {
         char text[32];
         struct slice key = {text, (size_t)snprintf(text, sizeof text, "key-%u", i)};
-        struct store_put put = {.mode = STORE_SET, .key = {key, store_hash(s, key)},
-                                .value = {value, sizeof value}};
+        struct store_put put = {.mode = STORE_SET, .value = {value, sizeof value},
+                                .key = {.text = key, .hash = store_hash(s, key)}};
         store_enter(t);
         enum store_outcome outcome = store_put(t, &put, NULL);
         store_leave(t);

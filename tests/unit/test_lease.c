@@ -200,7 +200,7 @@ cleaning_keeps_marks(void **state)
     (void)state;
     struct alone a;
     char text[KIT_KEY_CHARS], filler[4000] = "";
-    struct store_invalidate stale = {.key = {{0}, 0}, .stale = true};
+    struct store_invalidate stale = {.stale = true};
     struct store_get_options lease = {.lease = true}, peek = {.no_bump = true};
     struct store_view v;
     begin(&a);
