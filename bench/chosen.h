@@ -144,7 +144,7 @@ chosen_gets(struct worker *w, enum chosen_family family, uint32_t count, uint64_
 
         turn_request(w);
         start = chosen_start();
-        outcome = store_get(w->thread, key, NULL, &view);
+        outcome = store_get(w->thread, &key, NULL, &view);
         chosen_note(times, number, count, chosen_stop(start));
         if (outcome != STORE_OK)
             continue;

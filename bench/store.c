@@ -88,7 +88,7 @@ run_absent(struct bench *b, uint64_t n)
 static void
 run_chained(struct bench *b, uint64_t n)
 {
-    expect_hits(gets(&b->house.worker, b->items, n, GET_CHAINED, false), n);
+    expect_hits(gets_chained(&b->house.worker, b->items, n), n);
 }
 
 /* n is a multiple of BATCH. */
@@ -139,6 +139,15 @@ measure(struct bench *b, const char *what, clockid_t clock, void (*run)(struct b
     print_figure(b, what, ns, (before + walk_ns(b)) / 2);
 }
 
+static inline bool
+has(struct worker *w, uint32_t number, struct store_view *out_view)
+{
+    struct item_key text;
+    struct store_key key = key_of(w, &text, number);
+
+    return store_get(w->thread, &key, NULL, out_view) == STORE_OK;
+}
+
 /* ---- the mix of one or two threads --------------------------------------------------------- */
 
 static void
@@ -154,7 +163,6 @@ static ALWAYS_INLINE void
 mix(struct bench *b, struct worker *w, uint64_t n, unsigned thread, bool check)
 {
     struct store_view view;
-    struct item_key key;
 
     turn_begin(w);
     for (uint64_t i = 1; i <= n; i++) {
@@ -170,7 +178,7 @@ mix(struct bench *b, struct worker *w, uint64_t n, unsigned thread, bool check)
                 b->versions[number] = (uint32_t)i;
             continue;
         }
-        if (store_get(w->thread, key_of(w, &key, number), NULL, &view) != STORE_OK)
+        if (!has(w, number, &view))
             die("key %" PRIu32 " is lost", number);
         if (check)
             check_version(b, number, check_view(&view, number), (number & 1) == thread);
@@ -270,13 +278,12 @@ check_all(struct bench *b, uint32_t first, uint32_t last)
 {
     struct worker *w = &b->house.worker;
     struct store_view view;
-    struct item_key key;
     uint32_t present = 0;
 
     turn_begin(w);
     for (uint32_t number = first; number < last; number++) {
         turn_request(w);
-        if (store_get(w->thread, key_of(w, &key, number), NULL, &view) != STORE_OK)
+        if (!has(w, number, &view))
             continue;
         present++;
         check_version(b, number, check_view(&view, number), number < b->items);

@@ -83,7 +83,7 @@ value_fits(const struct request *req, const struct store_view *v, struct slice k
 
 /* All of a value in pieces.  CMD_BROKEN: it is not all there any more. */
 static enum cmd_outcome
-put_pieces(struct cmd_thread *t, const struct request *req, struct store_key key,
+put_pieces(struct cmd_thread *t, const struct request *req, const struct store_key *key,
            const struct store_view *v, struct reply *reply)
 {
     struct iovec spans[WHOLE_SPANS_MAX];
@@ -91,11 +91,11 @@ put_pieces(struct cmd_thread *t, const struct request *req, struct store_key key
     unsigned n = store_spans(t->store, v->serial, v->value_bytes, 0, v->value_bytes, spans,
                              WHOLE_SPANS_MAX, &bytes);
     if (n == 0) {
-        store_drop_broken(t->store, key, v->serial);
+        store_drop_broken(t->store, *key, v->serial);
         return CMD_BROKEN;
     }
     CHECK(bytes == v->value_bytes);
-    put_header(t, req, reply, key.text, v);
+    put_header(t, req, reply, key->text, v);
     for (unsigned i = 0; i < n; i++)
         reply_span(reply, spans[i].iov_base, spans[i].iov_len);
     put_tail(req, reply);
@@ -104,7 +104,7 @@ put_pieces(struct cmd_thread *t, const struct request *req, struct store_key key
 
 /* The next window of the value in which the cursor stands, behind its header where v is given. */
 static enum cmd_outcome
-put_window(struct cmd_thread *t, const struct request *req, struct store_key key,
+put_window(struct cmd_thread *t, const struct request *req, const struct store_key *key,
            const struct store_view *v, struct cmd_cursor *cursor, struct reply *reply)
 {
     struct iovec spans[REPLY_SPANS_MAX];
@@ -113,11 +113,11 @@ put_window(struct cmd_thread *t, const struct request *req, struct store_key key
                              cursor->value_at, CMD_WINDOW_BYTES, spans,
                              REPLY_SPANS_MAX - reply->span_count - 3, &bytes);
     if (n == 0) {
-        store_drop_broken(t->store, key, cursor->value_serial);
+        store_drop_broken(t->store, *key, cursor->value_serial);
         return CMD_BROKEN;
     }
     if (v)
-        put_header(t, req, reply, key.text, v);
+        put_header(t, req, reply, key->text, v);
     for (unsigned i = 0; i < n; i++)
         reply_span(reply, spans[i].iov_base, spans[i].iov_len);
     cursor->value_at += bytes;
@@ -142,11 +142,11 @@ put_whole(const struct cmd_thread *t, const struct request *req, struct reply *r
 }
 
 enum cmd_outcome
-put_value(struct cmd_thread *t, const struct request *req, struct store_key key,
+put_value(struct cmd_thread *t, const struct request *req, const struct store_key *key,
           const struct store_view *v, struct cmd_cursor *cursor, struct reply *reply)
 {
     if (LIKELY(v->value != NULL)) {
-        put_whole(t, req, reply, key.text, v);
+        put_whole(t, req, reply, key->text, v);
         return CMD_DONE;
     }
     if (v->value_bytes <= CMD_WHOLE_BYTES_MAX)
@@ -172,7 +172,7 @@ miss(struct cmd_thread *t, const struct request *req, struct slice key, enum sto
 
 /* One key: CMD_DONE whether it was there or not. */
 static enum cmd_outcome
-get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
+get_key(struct cmd_thread *t, const struct request *req, const struct store_key *key,
         struct cmd_cursor *cursor, struct reply *reply)
 {
     struct store_view v;
@@ -182,15 +182,15 @@ get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
                                            .expiry = expiry_of(t, proto_exptime(req))};
         /* What is told to expire is not there for a second try: it must be sure that it fits. */
         if (store_get(t->store, key, NULL, &v) != STORE_OK)
-            return miss(t, req, key.text, v.gone, reply);
-        if (!value_fits(req, &v, key.text, reply))
+            return miss(t, req, key->text, v.gone, reply);
+        if (!value_fits(req, &v, key->text, reply))
             return CMD_FULL;
     }
     /* Pieces that are gone: evicted, or the value was replaced since; then the new one is there. */
     for (unsigned round = 0; round < VALUE_ROUNDS_MAX; round++) {
         if (store_get(t->store, key, is_gat(req) ? &touch : NULL, &v) != STORE_OK)
-            return miss(t, req, key.text, v.gone, reply);
-        if (UNLIKELY(!value_fits(req, &v, key.text, reply)))
+            return miss(t, req, key->text, v.gone, reply);
+        if (UNLIKELY(!value_fits(req, &v, key->text, reply)))
             return CMD_FULL;
         enum cmd_outcome outcome = put_value(t, req, key, &v, cursor, reply);
         if (LIKELY(outcome != CMD_BROKEN)) {
@@ -198,11 +198,11 @@ get_key(struct cmd_thread *t, const struct request *req, struct store_key key,
             return outcome;
         }
     }
-    return miss(t, req, key.text, STORE_GONE_ABSENT, reply);
+    return miss(t, req, key->text, STORE_GONE_ABSENT, reply);
 }
 
 enum cmd_outcome
-resume_value(struct cmd_thread *t, const struct request *req, struct slice text,
+resume_value(struct cmd_thread *t, const struct request *req, const struct store_key *key,
              struct cmd_cursor *cursor, struct reply *reply)
 {
     if (cursor->value_at == cursor->value_bytes) {
@@ -214,7 +214,6 @@ resume_value(struct cmd_thread *t, const struct request *req, struct slice text,
         reply->wanted = CMD_WINDOW_BYTES;
         return CMD_FULL;
     }
-    struct store_key key = key_of(t, req, text, cursor->key_number);
     return put_window(t, req, key, NULL, cursor, reply);
 }
 
@@ -257,10 +256,10 @@ run_get(struct cmd_thread *t, const struct request *req, struct cmd_cursor *curs
         size_t room = proto_value_header_max(text.len) + COPY_BYTES_MAX + 2;
         if (UNLIKELY(!reply_has_room(reply, room, 2) || cursor->key_number == stop))
             return CMD_FULL;
-        enum cmd_outcome outcome =
-            UNLIKELY(cursor->in_value)
-                ? resume_value(t, req, text, cursor, reply)
-                : get_key(t, req, key_of(t, req, text, cursor->key_number), cursor, reply);
+        struct store_key key = key_of(t, req, text, cursor->key_number);
+        enum cmd_outcome outcome = UNLIKELY(cursor->in_value)
+                                       ? resume_value(t, req, &key, cursor, reply)
+                                       : get_key(t, req, &key, cursor, reply);
         if (UNLIKELY(outcome != CMD_DONE))
             return outcome;
     }
@@ -278,7 +277,8 @@ touch_entry(struct cmd_thread *t, const struct request *req, struct store_view *
     struct store_get_options options = {.has_expiry = true,
                                         .expiry = expiry_of(t, proto_exptime(req))};
     count(t, CMD_cmd_touch);
-    if (store_get(t->store, key_of(t, req, req->key, 0), &options, out_view) == STORE_OK) {
+    struct store_key key = key_of(t, req, req->key, 0);
+    if (store_get(t->store, &key, &options, out_view) == STORE_OK) {
         count(t, CMD_touch_hits);
         return true;
     }

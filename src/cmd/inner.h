@@ -121,12 +121,13 @@ void meta_put_head(const struct cmd_thread *t, const struct request *req, struct
 bool value_fits(const struct request *req, const struct store_view *v, struct slice key,
                 struct reply *reply);
 /* A value behind its header.  BROKEN: parts of it and the entry are gone; FULL: one window. */
-enum cmd_outcome put_value(struct cmd_thread *t, const struct request *req, struct store_key key,
-                           const struct store_view *v, struct cmd_cursor *cursor,
-                           struct reply *reply);
+enum cmd_outcome put_value(struct cmd_thread *t, const struct request *req,
+                           const struct store_key *key, const struct store_view *v,
+                           struct cmd_cursor *cursor, struct reply *reply);
 /* The rest of a value whose first windows have gone out. */
-enum cmd_outcome resume_value(struct cmd_thread *t, const struct request *req, struct slice text,
-                              struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome resume_value(struct cmd_thread *t, const struct request *req,
+                              const struct store_key *key, struct cmd_cursor *cursor,
+                              struct reply *reply);
 #define VALUE_ROUNDS_MAX 4u            /* ... before a value that is broken each time is a miss */
 /* What of it is in binary.c. */
 enum cmd_outcome binary_delete(struct cmd_thread *t, const struct request *req,

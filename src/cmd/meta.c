@@ -272,22 +272,21 @@ must_fit_first(const struct request *req)
 }
 
 static bool
-would_fit(struct cmd_thread *t, const struct request *req, struct store_key key,
+would_fit(struct cmd_thread *t, const struct request *req, const struct store_key *key,
           struct reply *reply)
 {
     struct store_get_options peek = {.no_bump = true};
     struct store_view v, made_by_vivify = {.value = ""};
     if (store_get(t->store, key, &peek, &v) == STORE_OK)
-        return !wants_value(req, &v) || value_fits(req, &v, key.text, reply);
+        return !wants_value(req, &v) || value_fits(req, &v, key->text, reply);
     count_gone(t, v.gone);
-    return value_fits(req, &made_by_vivify, key.text, reply);
+    return value_fits(req, &made_by_vivify, key->text, reply);
 }
 
 static enum cmd_outcome
-get_entry(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cursor,
-          struct reply *reply)
+get_entry(struct cmd_thread *t, const struct request *req, const struct store_key *key,
+          struct cmd_cursor *cursor, struct reply *reply)
 {
-    struct store_key key = key_of(t, req, req->key, 0);
     struct store_get_options options = options_of(t, req);
     struct store_view v;
     if (UNLIKELY(must_fit_first(req)) && !would_fit(t, req, key, reply))
@@ -306,10 +305,10 @@ get_entry(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
         v.won |= cursor->won && v.marks & STORE_MARK_TOKEN;
         if (!wants_value(req, &v)) {
             count_hit(t, req);
-            meta_put_head(t, req, reply, key.text, &v);
+            meta_put_head(t, req, reply, key->text, &v);
             return CMD_DONE;
         }
-        if (UNLIKELY(!value_fits(req, &v, key.text, reply))) {
+        if (UNLIKELY(!value_fits(req, &v, key->text, reply))) {
             cursor->won = v.won;
             return CMD_FULL;
         }
@@ -328,9 +327,10 @@ run_mg(struct cmd_thread *t, const struct request *req, struct cmd_cursor *curso
 {
     if (UNLIKELY(!reply_has_room(reply, LINE_BYTES + COPY_BYTES_MAX + 2, 2)))
         return CMD_FULL;
+    struct store_key key = key_of(t, req, req->key, 0);
     enum cmd_outcome outcome = UNLIKELY(cursor->in_value)
-                                   ? resume_value(t, req, req->key, cursor, reply)
-                                   : get_entry(t, req, cursor, reply);
+                                   ? resume_value(t, req, &key, cursor, reply)
+                                   : get_entry(t, req, &key, cursor, reply);
     if (outcome == CMD_DONE)
         *cursor = (struct cmd_cursor){0};
     return outcome;
@@ -574,7 +574,8 @@ run_me(struct cmd_thread *t, const struct request *req, struct cmd_cursor *curso
     struct store_get_options peek = {.no_bump = true};
     struct store_view v;
     count(t, CMD_cmd_meta);
-    if (store_get(t->store, key_of(t, req, req->key, 0), &peek, &v) == STORE_OK)
+    struct store_key key = key_of(t, req, req->key, 0);
+    if (store_get(t->store, &key, &peek, &v) == STORE_OK)
         put_debug(t, req, reply, &v);
     else
         reply_text(reply, SLICE("EN\r\n"));

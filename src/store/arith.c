@@ -140,7 +140,7 @@ enum store_outcome
 store_arith(struct store_thread *t, const struct store_arith *how, struct store_number *out_number)
 {
     DCHECK(t->inside);
-    ahead_go(t, how->key);
+    ahead_go(t, &how->key);
     struct store_number number;
     enum store_outcome outcome = STORE_EXISTS;
     /* EXISTS from these two: what was seen has changed meanwhile. */

@@ -11,7 +11,7 @@
 
 /* view_look() with what was found ahead. */
 static enum look
-look_known(struct store_thread *t, struct store_key key, struct store_view *v,
+look_known(struct store_thread *t, const struct store_key *key, struct store_view *v,
            struct look_hit *hit)
 {
     const struct ahead_look *known = ahead_known(t, key);
@@ -24,14 +24,14 @@ look_known(struct store_thread *t, struct store_key key, struct store_view *v,
 }
 
 enum store_outcome
-store_get(struct store_thread *t, struct store_key key, const struct store_get_options *options,
-          struct store_view *out_view)
+store_get(struct store_thread *t, const struct store_key *key,
+          const struct store_get_options *options, struct store_view *out_view)
 {
     static const struct store_get_options plain = {0};
     DCHECK(t->inside);
     bool known = ahead_go(t, key);
     if (UNLIKELY(options != NULL))
-        return lease_get(t, key, options, out_view);
+        return lease_get(t, *key, options, out_view);
     for (unsigned round = 0; round < LOOK_ROUNDS; round++) {
         struct look_hit hit;
         enum look found = known ? look_known(t, key, out_view, &hit)
@@ -46,7 +46,7 @@ store_get(struct store_thread *t, struct store_key key, const struct store_get_o
         if (found == LOOK_LOCK)
             break;
     }
-    return lease_get_locked(t, key, &plain, out_view);
+    return lease_get_locked(t, *key, &plain, out_view);
 }
 
 uint64_t

@@ -154,11 +154,11 @@ void ahead_move(struct store_thread *t);
 
 /* It is the turn of this key; every operation says so.  True: ahead_known() tells of it. */
 static inline bool
-ahead_go(struct store_thread *t, struct store_key key)
+ahead_go(struct store_thread *t, const struct store_key *key)
 {
     struct ahead *a = &t->ahead;
-    unsigned i = key.ahead - 1;
-    if (i >= a->count || a->hashes[i] != key.hash)
+    unsigned i = key->ahead - 1;
+    if (i >= a->count || a->hashes[i] != key->hash)
         return false;
     while (i >= a->walked)
         ahead_move(t);
@@ -166,9 +166,9 @@ ahead_go(struct store_thread *t, struct store_key key)
 }
 
 static inline const struct ahead_look *
-ahead_known(const struct store_thread *t, struct store_key key)
+ahead_known(const struct store_thread *t, const struct store_key *key)
 {
-    return &t->ahead.looks[(key.ahead - 1) % AHEAD_RING];
+    return &t->ahead.looks[(key->ahead - 1) % AHEAD_RING];
 }
 
 /* ---- shared steps, link.c ---------------------------------------------------------------- */

@@ -28,7 +28,7 @@ get_unlocked(struct store_thread *t, struct store_key key, const struct store_ge
              struct store_view *v)
 {
     struct look_hit hit;
-    enum look found = view_look(t, key, v, &hit);
+    enum look found = view_look(t, &key, v, &hit);
     if (found != LOOK_HIT)
         return found;
     if (wins(how, v->marks, v->expiry))
@@ -171,6 +171,6 @@ store_invalidate(struct store_thread *t, const struct store_invalidate *how)
 {
     DCHECK(t->inside);
     CHECK(how->stale || how->empty);
-    ahead_go(t, how->key);
+    ahead_go(t, &how->key);
     return how->empty ? make_empty(t, how) : mark_stale(t, how);
 }

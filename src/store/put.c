@@ -241,7 +241,7 @@ enum store_outcome
 store_put(struct store_thread *t, const struct store_put *put, struct store_result *out)
 {
     DCHECK(t->inside);
-    if (!ahead_go(t, put->key))        /* on its way while the entry is written */
+    if (!ahead_go(t, &put->key))        /* on its way while the entry is written */
         index_prefetch(&t->store->index, index_group_of(&t->store->index, put->key.hash),
                        put->key.hash);
     if (put->mode == STORE_APPEND || put->mode == STORE_PREPEND)
@@ -279,7 +279,7 @@ delete_if(struct store_thread *t, struct store_key key, const uint64_t *cas_expe
     enum store_gone gone;
     int slots_delta = 0;
     enum store_outcome outcome = STORE_MISS;
-    ahead_go(t, key);
+    ahead_go(t, &key);
     struct index_hold h = index_lock(ix, key.hash);
     slot_word *slot = link_find_live(t, &h, key, &it, &gone, &slots_delta);
     if (slot && cas_expected && item_cas(it) != *cas_expected) {

@@ -147,8 +147,12 @@ struct store_get_options {
 /*
  * OK or MISS; with vivify AGAIN too, and NO_MEMORY, which is a miss.  options: NULL for a plain
  * get.  The view shows the entry as it was before; an entry made by vivify as new, expiring never.
+ *
+ * The key is not passed by value: compilers copy such a struct 16 bytes at a time, right after its
+ * fields were stored 8 at a time.  Processors do not forward that, and wait for all that came
+ * before: no get could overlap the one before it.  (Measured: 2.6 reads of memory instead of 1.5.)
  */
-enum store_outcome store_get(struct store_thread *t, struct store_key key,
+enum store_outcome store_get(struct store_thread *t, const struct store_key *key,
                              const struct store_get_options *options,
                              struct store_view *out_view);
 

@@ -61,13 +61,13 @@ struct look_hit {
 
 /* What this slot leads to.  AGAIN: something has changed meanwhile. */
 static inline enum look
-view_look_at(struct store_thread *t, struct store_key key, const struct index_hold *h,
+view_look_at(struct store_thread *t, const struct store_key *key, const struct index_hold *h,
              uint64_t slot, struct store_view *v, struct look_hit *hit)
 {
     struct store *s = t->store;
     struct item *it = item_at(s, slot_location(slot));
     struct item *seen = view_snapshot(t, it);
-    if (UNLIKELY(!link_has_key(seen, key.text)))
+    if (UNLIKELY(!link_has_key(seen, key->text)))
         return LOOK_OTHER;
     if (item_state(t, seen, slot_location(slot)) != ITEM_LIVE)
         return LOOK_LOCK;              /* it is taken out, and counted */
@@ -78,15 +78,16 @@ view_look_at(struct store_thread *t, struct store_key key, const struct index_ho
 
 /* Without the lock.  Never OTHER. */
 static inline enum look
-view_look(struct store_thread *t, struct store_key key, struct store_view *v, struct look_hit *hit)
+view_look(struct store_thread *t, const struct store_key *key, struct store_view *v,
+          struct look_hit *hit)
 {
     struct store *s = t->store;
     struct index_hold h;
     uint64_t slot;
-    if (UNLIKELY(!index_look(&s->index, key.hash, &h)))
+    if (UNLIKELY(!index_look(&s->index, key->hash, &h)))
         return LOOK_AGAIN;
-    index_prefetch_line(&s->index, &h, key.hash);
-    struct index_cursor c = index_walk(&s->index, &h, key.hash);
+    index_prefetch_line(&s->index, &h, key->hash);
+    struct index_cursor c = index_walk(&s->index, &h, key->hash);
     while (index_next(&s->index, &c, &slot)) {
         enum look found = view_look_at(t, key, &h, slot, v, hit);
         if (LIKELY(found != LOOK_OTHER))

@@ -269,7 +269,7 @@ scene_get(unsigned thread, struct store_key key, const uint32_t *new_expiry,
     char letter = SCENE_LETTER_MISS;
     struct store_get_options touch = {.has_expiry = true, .expiry = new_expiry ? *new_expiry : 0};
     store_enter(scene.t[thread]);
-    if (store_get(scene.t[thread], key, new_expiry ? &touch : NULL, &view) == STORE_OK)
+    if (store_get(scene.t[thread], &key, new_expiry ? &touch : NULL, &view) == STORE_OK)
         letter = letter_of(thread, key, &view);
     store_leave(scene.t[thread]);
     if (out_view)
@@ -281,7 +281,7 @@ char
 scene_get_inside(unsigned thread, struct store_key key)
 {
     struct store_view view = {0};
-    if (store_get(scene.t[thread], key, NULL, &view) != STORE_OK)
+    if (store_get(scene.t[thread], &key, NULL, &view) != STORE_OK)
         return SCENE_LETTER_MISS;
     return letter_of(thread, key, &view);
 }

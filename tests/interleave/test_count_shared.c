@@ -164,14 +164,14 @@ get_often(struct store_key key)
 {
     struct store_view v;
     for (unsigned i = 0; i < FREQUENT_GETS; i++)
-        CHECK(store_get(self, key, NULL, &v) == STORE_OK);
+        CHECK(store_get(self, &key, NULL, &v) == STORE_OK);
 }
 
 static void
 get_hit(struct store_key key)
 {
     struct store_view v;
-    CHECK(store_get(self, key, NULL, &v) == STORE_OK);
+    CHECK(store_get(self, &key, NULL, &v) == STORE_OK);
 }
 
 static int
@@ -239,7 +239,7 @@ warm_for_cas(unsigned i)
 {
     struct store_view v;
     warm(i);
-    CHECK(store_get(self, present[i], NULL, &v) == STORE_OK);
+    CHECK(store_get(self, &present[i], NULL, &v) == STORE_OK);
     cas_seen = v.cas;
 }
 
@@ -306,7 +306,7 @@ static void
 run_get_miss(unsigned i)
 {
     struct store_view v;
-    CHECK(store_get(self, absent[i], NULL, &v) == STORE_MISS);
+    CHECK(store_get(self, &absent[i], NULL, &v) == STORE_MISS);
 }
 
 static void
@@ -317,7 +317,7 @@ get_batch(const struct store_key *keys, enum store_outcome wanted)
     for (unsigned k = 0; k < BATCH; k++) {
         struct store_key key = keys[k];
         key.ahead = k + 1;
-        CHECK(store_get(self, key, NULL, &v) == wanted);
+        CHECK(store_get(self, &key, NULL, &v) == wanted);
     }
 }
 
@@ -338,7 +338,7 @@ run_touch(unsigned i)
 {
     struct store_view v;
     struct store_get_options touch = {.has_expiry = true, .expiry = 100000 + i};
-    CHECK(store_get(self, present[i], &touch, &v) == STORE_OK);
+    CHECK(store_get(self, &present[i], &touch, &v) == STORE_OK);
 }
 
 static void

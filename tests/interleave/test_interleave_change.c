@@ -43,7 +43,7 @@ read_number(unsigned thread)
     struct store_view v;
     uint64_t number = 0;
     store_enter(scene.t[thread]);
-    if (store_get(scene.t[thread], the_key, NULL, &v) != STORE_OK || v.value_bytes != 4)
+    if (store_get(scene.t[thread], &the_key, NULL, &v) != STORE_OK || v.value_bytes != 4)
         schedule_complain("the number is gone");
     else
         for (unsigned i = 0; i < 4; i++)
@@ -113,7 +113,7 @@ check_append(void)
     struct store_view v;
     SCENE_EXPECT(found.put[0] == STORE_OK && found.put[1] == STORE_OK);
     store_enter(scene.t[SCENE_MAIN]);
-    SCENE_EXPECT(store_get(scene.t[SCENE_MAIN], the_key, NULL, &v) == STORE_OK);
+    SCENE_EXPECT(store_get(scene.t[SCENE_MAIN], &the_key, NULL, &v) == STORE_OK);
     SCENE_EXPECT(v.value_bytes == 12 && (memcmp(v.value, "111122223333", 12) == 0 ||
                                          memcmp(v.value, "111133332222", 12) == 0));
     store_leave(scene.t[SCENE_MAIN]);
@@ -130,7 +130,7 @@ check_append_incr(void)
 {
     struct store_view v;
     store_enter(scene.t[SCENE_MAIN]);
-    SCENE_EXPECT(store_get(scene.t[SCENE_MAIN], the_key, NULL, &v) == STORE_OK);
+    SCENE_EXPECT(store_get(scene.t[SCENE_MAIN], &the_key, NULL, &v) == STORE_OK);
     SCENE_EXPECT(found.put[0] == STORE_OK && found.put[2] == STORE_OK);
     SCENE_EXPECT(v.value_bytes == 8 && (memcmp(v.value, "22222222", 8) == 0 ||
                                         memcmp(v.value, "11113333", 8) == 0));
@@ -164,7 +164,7 @@ check_append_set(void)
 {
     struct store_view v;
     store_enter(scene.t[SCENE_MAIN]);
-    SCENE_EXPECT(store_get(scene.t[SCENE_MAIN], the_key, NULL, &v) == STORE_OK);
+    SCENE_EXPECT(store_get(scene.t[SCENE_MAIN], &the_key, NULL, &v) == STORE_OK);
     SCENE_EXPECT(found.put[0] == STORE_OK && found.put[2] == STORE_OK);
     SCENE_EXPECT((v.value_bytes == 8 && memcmp(v.value, "99992222", 8) == 0) ||
                  (v.value_bytes == 4 && memcmp(v.value, "9999", 4) == 0));

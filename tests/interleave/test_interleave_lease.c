@@ -21,7 +21,7 @@ lease(unsigned thread)
     struct store_get_options how = {.lease = true, .vivify = true, .recache = true,
                                     .recache_below = scene.now + 50};
     store_enter(scene.t[thread]);
-    found.put[thread] = store_get(scene.t[thread], the_key, &how, &views[thread]);
+    found.put[thread] = store_get(scene.t[thread], &the_key, &how, &views[thread]);
     store_leave(scene.t[thread]);
 }
 
@@ -83,7 +83,7 @@ marks_now(struct store_view *v)
 {
     struct store_get_options peek = {.no_bump = true};
     store_enter(scene.t[SCENE_MAIN]);
-    SCENE_EXPECT(store_get(scene.t[SCENE_MAIN], the_key, &peek, v) == STORE_OK);
+    SCENE_EXPECT(store_get(scene.t[SCENE_MAIN], &the_key, &peek, v) == STORE_OK);
     store_leave(scene.t[SCENE_MAIN]);
     return v->marks;
 }

@@ -424,7 +424,7 @@ walk_1(void)
     struct store_view v;
     store_enter(scene.t[1]);
     bool hangs = line_of_group_0() >= LINE_CHUNK;
-    SCENE_EXPECT(store_get(scene.t[1], crowd[SINGLES - 1], NULL, &v) == STORE_OK);
+    SCENE_EXPECT(store_get(scene.t[1], &crowd[SINGLES - 1], NULL, &v) == STORE_OK);
     schedule_pause();
     SCENE_EXPECT(!hangs || atomic_load(&p->charged) == 2 * LINE_CHUNK);
     store_leave(scene.t[1]);

@@ -176,7 +176,7 @@ get_or_vivify(struct worker *w, struct store_key k, struct history_event *e, str
     struct store_get_options options = {.lease = true, .vivify = true,
                                         .vivify_expiry = random_expiry(w)};
     enum store_outcome outcome;
-    while ((outcome = store_get(w->t, k, &options, v)) == STORE_AGAIN)
+    while ((outcome = kit_get(w->t, k, &options, v)) == STORE_AGAIN)
         wait_for_room(w);
     e->outcome = outcome == STORE_NO_MEMORY ? STORE_MISS : (uint8_t)outcome;
     if (outcome != STORE_OK || !v->vivified)
@@ -198,7 +198,7 @@ do_get(struct worker *w, struct store_key k, unsigned key, bool touch)
     if (!touch && w->run->plan->cas && kit_random(&w->random) % 4 == 0)
         get_or_vivify(w, k, e, &v);
     else
-        e->outcome = (uint8_t)store_get(w->t, k, touch ? &options : NULL, &v);
+        e->outcome = (uint8_t)kit_get(w->t, k, touch ? &options : NULL, &v);
     e->ended = tick(w);
     e->now = store_now(w->t);
     if (e->verb == HISTORY_ADD)

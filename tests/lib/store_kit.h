@@ -55,6 +55,14 @@ void kit_fill(char *at, uint64_t stamp, size_t n);
 
 /* The key "key-<number>", written to text[KIT_KEY_CHARS]. */
 struct store_key kit_key(const struct store *s, char *text, unsigned number);
+/* store_get() of a key that was just made. */
+static inline enum store_outcome
+kit_get(struct store_thread *t, struct store_key key, const struct store_get_options *options,
+        struct store_view *out_view)
+{
+    return store_get(t, &key, options, out_view);
+}
+
 
 /* What is done while waiting: by default the section is left, a slice of housekeeping, and back. */
 struct kit_wait {

@@ -310,7 +310,7 @@ was_vivified(struct model *m, unsigned number, size_t len)
     struct store_view v;
     struct store_get_options look = {.no_bump = true};
     return k->len != 0 &&
-           store_get(m->t, model_key(m, text, number), &look, &v) == STORE_OK &&
+           kit_get(m->t, model_key(m, text, number), &look, &v) == STORE_OK &&
            v.value_bytes == len;
 }
 
@@ -389,7 +389,7 @@ get_until_room(struct model *m, unsigned number, const struct store_get_options 
     char text[KIT_KEY_CHARS];
     struct store_key key = model_key(m, text, number);
     enum store_outcome got;
-    for (unsigned tries = 0; (got = store_get(m->t, key, options, v)) == STORE_AGAIN; tries++) {
+    for (unsigned tries = 0; (got = kit_get(m->t, key, options, v)) == STORE_AGAIN; tries++) {
         assert_true(tries < 10000);
         wait_for_room(m);
     }
@@ -493,7 +493,7 @@ step_invalidate(struct model *m, unsigned number)
         forget(k);
         return;
     }
-    assert_int_equal(store_get(m->t, how.key, &look, &v), STORE_OK);
+    assert_int_equal(kit_get(m->t, how.key, &look, &v), STORE_OK);
     if (how.has_cas_new || how.stale)
         check_cas(m, k, how.has_cas_new ? &how.cas_new : NULL, v.cas);
     else
@@ -521,7 +521,7 @@ step_get(struct model *m, unsigned number, bool touch)
     struct store_get_options options = {.has_expiry = true, .expiry = expiry};
     char *whole = m->buf;
     enum store_outcome got =
-        store_get(m->t, model_key(m, text, number), touch ? &options : NULL, &v);
+        kit_get(m->t, model_key(m, text, number), touch ? &options : NULL, &v);
     if (got == STORE_MISS || !(v.value_bytes <= 4 * MIB && kit_read(m->t, &v, whole))) {
         if (got == STORE_OK)           /* a piece was evicted */
             store_drop_broken(m->t, model_key(m, text, number), v.serial);
@@ -608,7 +608,7 @@ step_arith(struct model *m, unsigned number)
     if (how.has_expiry)
         k->expiry = how.expiry;
     struct store_view v;
-    if (store_get(m->t, model_key(m, text, number), NULL, &v) != STORE_OK)
+    if (kit_get(m->t, model_key(m, text, number), NULL, &v) != STORE_OK)
         fail_msg("gone right after incr");
     size_t len = (size_t)snprintf(text, sizeof text, "%llu", (unsigned long long)now);
     assert_int_equal(v.value_bytes, len > k->len ? len : k->len);

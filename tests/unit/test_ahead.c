@@ -76,7 +76,7 @@ assert_has(struct store_key key, const char *more)
     char wanted[100];
     struct store_view v;
     int n = snprintf(wanted, sizeof wanted, "%.*s%s", (int)key.text.len, key.text.at, more);
-    assert_int_equal(store_get(self, key, NULL, &v), STORE_OK);
+    assert_int_equal(kit_get(self, key, NULL, &v), STORE_OK);
     assert_int_equal(v.value_bytes, n);
     assert_memory_equal(v.value, wanted, v.value_bytes);
 }
@@ -85,7 +85,7 @@ static void
 assert_misses(struct store_key key)
 {
     struct store_view v;
-    assert_int_equal(store_get(self, key, NULL, &v), STORE_MISS);
+    assert_int_equal(kit_get(self, key, NULL, &v), STORE_MISS);
 }
 
 static bool
@@ -234,7 +234,7 @@ changed_in_between(void **state)
         set(k, "3");
         assert_has(k, "3");
         touch.expiry = script_now;
-        assert_int_equal(store_get(self, k, &touch, &v), STORE_OK);
+        assert_int_equal(kit_get(self, k, &touch, &v), STORE_OK);
         assert_misses(k);
         set(k, "4");
         store_flush(self, store_now(self));
@@ -390,7 +390,7 @@ keys_alike(void **state)
         for (unsigned again = 0; again < 2; again++) {
             struct store_view v;
             for (unsigned n = 0; n < 2; n++)
-                if (store_get(self, alike[n], NULL, &v) == STORE_OK)
+                if (kit_get(self, alike[n], NULL, &v) == STORE_OK)
                     assert_has(at_place(alike[n], n), "");
                 else
                     assert_misses(at_place(alike[n], n));

@@ -268,7 +268,7 @@ own_is(struct racer *r, struct store_key key, uint64_t stamp)
 {
     struct store_view v;
     uint64_t seen = 0;
-    if (store_get(r->t, key, NULL, &v) == STORE_OK && v.value)
+    if (kit_get(r->t, key, NULL, &v) == STORE_OK && v.value)
         memcpy(&seen, v.value, sizeof seen);
     return seen == stamp;
 }
@@ -446,7 +446,7 @@ no_append_is_lost(void **state)
     for (unsigned round = 0; round < race.rounds; round++) {
         char text[KIT_KEY_CHARS];
         struct store_view v;
-        assert_int_equal(store_get(t, kit_key(race.s, text, round), NULL, &v), STORE_OK);
+        assert_int_equal(kit_get(t, kit_key(race.s, text, round), NULL, &v), STORE_OK);
         assert_true(v.value_bytes <= MIB && kit_read(t, &v, value));
         assert_all_tokens(value, v.value_bytes);
     }

@@ -49,7 +49,7 @@ compete(struct arena *a, struct store_thread *t, struct store_key key, enum cont
     struct store_view v;
     if (contest == CONTEST_DELETE_CAS)
         return store_delete_cas(t, key, 77) == STORE_OK;
-    while (store_get(t, key, &how, &v) == STORE_AGAIN)
+    while (kit_get(t, key, &how, &v) == STORE_AGAIN)
         kit_give_time(t);
     bool right = v.value_bytes == (contest == CONTEST_VIVIFY ? 0 : 5) &&
                  v.vivified == (v.won && contest == CONTEST_VIVIFY);
@@ -162,12 +162,12 @@ a_look_without_bump_leaves_no_trace(void **state)
     late.has_expiry = true;            /* under the lock */
     late.expiry = script_now + 1000;
     for (unsigned i = 0; i < 4; i++) {
-        assert_int_equal(store_get(a.t, a.key, i & 1 ? &late : &quiet, &v), STORE_OK);
+        assert_int_equal(kit_get(a.t, a.key, i & 1 ? &late : &quiet, &v), STORE_OK);
         assert_true(v.marks == 0 && v.last_access == stored_at);
     }
-    assert_int_equal(store_get(a.t, a.key, NULL, &v), STORE_OK);
+    assert_int_equal(kit_get(a.t, a.key, NULL, &v), STORE_OK);
     assert_true(v.marks == 0 && v.last_access == stored_at && v.expiry == late.expiry);
-    assert_int_equal(store_get(a.t, a.key, &quiet, &v), STORE_OK);
+    assert_int_equal(kit_get(a.t, a.key, &quiet, &v), STORE_OK);
     assert_true(v.marks == STORE_MARK_FETCHED && v.last_access == script_now);
     end(&a);
 }
@@ -207,7 +207,7 @@ cleaning_keeps_marks(void **state)
     set(&a, NULL);
     stale.key = a.key;
     assert_int_equal(store_invalidate(a.t, &stale), STORE_OK);
-    assert_int_equal(store_get(a.t, a.key, &lease, &v), STORE_OK);
+    assert_int_equal(kit_get(a.t, a.key, &lease, &v), STORE_OK);
     assert_true(v.won && v.marks == STORE_MARK_STALE);
     for (unsigned i = 0; i < 20000; i++) {
         struct store_put put = {.mode = STORE_SET, .key = kit_key(a.s, text, 2 + i % 500),
@@ -216,7 +216,7 @@ cleaning_keeps_marks(void **state)
         if (i % 16 == 0)
             kit_give_time(a.t);
     }
-    assert_int_equal(store_get(a.t, a.key, &peek, &v), STORE_OK);
+    assert_int_equal(kit_get(a.t, a.key, &peek, &v), STORE_OK);
     assert_true(v.marks == (STORE_MARK_STALE | STORE_MARK_TOKEN | STORE_MARK_FETCHED));
     end(&a);
 }

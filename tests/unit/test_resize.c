@@ -65,7 +65,7 @@ static bool
 has_number(struct store_thread *t, struct store_key key, uint64_t number)
 {
     struct store_view v;
-    return store_get(t, key, NULL, &v) == STORE_OK && v.value_bytes == sizeof number &&
+    return store_get(t, &key, NULL, &v) == STORE_OK && v.value_bytes == sizeof number &&
            memcmp(v.value, &number, sizeof number) == 0;
 }
 

@@ -47,7 +47,7 @@ index_grows_and_loses_nothing(void **state)
     struct store_view v;
     char text[KIT_KEY_CHARS];
     for (unsigned i = 0; i < count; i++)
-        assert_int_equal(store_get(t, kit_key(s, text, i), NULL, &v), STORE_OK);
+        assert_int_equal(kit_get(t, kit_key(s, text, i), NULL, &v), STORE_OK);
     struct store_stats n;
     store_stats_read(s, &n);
     assert_int_equal(n.items_present, count);
@@ -97,7 +97,7 @@ overwrites_leave_the_others_alone(void **state)
     char text[KIT_KEY_CHARS];
     struct store_view v;
     for (unsigned i = 0; i < kept; i++)
-        assert_int_equal(store_get(t, kit_key(s, text, i * 100), NULL, &v), STORE_OK);
+        assert_int_equal(kit_get(t, kit_key(s, text, i * 100), NULL, &v), STORE_OK);
     struct store_stats n;
     store_stats_read(s, &n);
     assert_int_equal(n.items_evicted, 0);
@@ -118,7 +118,7 @@ without_eviction_deletes_make_room(void **state)
     char text[KIT_KEY_CHARS];
     struct store_view v;
     for (unsigned i = 0; i < full; i++)
-        assert_int_equal(store_get(t, kit_key(s, text, i), NULL, &v), STORE_OK);
+        assert_int_equal(kit_get(t, kit_key(s, text, i), NULL, &v), STORE_OK);
     for (unsigned i = 0; i < full; i += 2)
         assert_int_equal(store_delete(t, kit_key(s, text, i)), STORE_OK);
     unsigned more = 0;
@@ -126,7 +126,7 @@ without_eviction_deletes_make_room(void **state)
         more++;
     assert_true(more > full / 4);
     for (unsigned i = 1; i < full; i += 2)
-        assert_int_equal(store_get(t, kit_key(s, text, i), NULL, &v), STORE_OK);
+        assert_int_equal(kit_get(t, kit_key(s, text, i), NULL, &v), STORE_OK);
     struct store_stats n;
     store_stats_read(s, &n);
     assert_int_equal(n.items_evicted, 0);

@@ -52,7 +52,7 @@ race_step(struct racer *r, struct store_thread *t, uint64_t *last)
         return;
     }
     struct store_view v;
-    if (store_get(t, k, NULL, &v) != STORE_OK)
+    if (kit_get(t, k, NULL, &v) != STORE_OK)
         return;
     uint64_t stamp;
     memcpy(&stamp, v.value, 8);
@@ -162,7 +162,7 @@ look_at_key(struct filler *f, unsigned key, char *buf, char *expected)
     char text[KIT_KEY_CHARS];
     struct store_view v;
     enum store_outcome outcome =
-        store_get(f->t, kit_key(fl->s, text, f->number * fl->keys + key), NULL, &v);
+        kit_get(f->t, kit_key(fl->s, text, f->number * fl->keys + key), NULL, &v);
     if (outcome == STORE_OK && v.value_bytes <= FILL_LEN_MAX && kit_read(f->t, &v, buf)) {
         kit_fill(expected, fill_stamp(f, key, v.value_bytes), v.value_bytes);
         if (v.value_bytes != f->lens[key] || memcmp(buf, expected, v.value_bytes) != 0)
