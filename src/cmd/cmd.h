@@ -99,7 +99,8 @@ struct cmd_cursor {
     uint64_t value_serial;  /* get: which value they belong to */
     size_t window;          /* get: the reply ends with so many bytes of it */
     bool in_value;
-    bool won;               /* mg: the token, which could not be told yet */
+    bool won;               /* mg: the token, which could not be told yet ... */
+    uint64_t won_cas;       /* ... of the entry with this number */
 };
 
 /*

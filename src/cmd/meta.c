@@ -262,7 +262,8 @@ miss(struct cmd_thread *t, const struct request *req, struct reply *reply)
  * A value that finds no room is asked for a second time, and must not meet the traces of the first:
  * T may have let the entry expire, N has made one, h and l would show this very get.  So it must be
  * sure before that the value can be given.  (A token that was won for one that cannot is remembered
- * in the cursor.)
+ * in the cursor, with the number of its entry: another entry's token is somebody else's.  Where -C
+ * leaves no numbers, that cannot be told apart.)
  */
 static bool
 must_fit_first(const struct request *req)
@@ -302,7 +303,7 @@ get_entry(struct cmd_thread *t, const struct request *req, const struct store_ke
         if (found != STORE_OK)
             return miss(t, req, reply);
         t->stores += v.vivified;
-        v.won |= cursor->won && v.marks & STORE_MARK_TOKEN;
+        v.won |= cursor->won && v.cas == cursor->won_cas && v.marks & STORE_MARK_TOKEN;
         if (!wants_value(req, &v)) {
             count_hit(t, req);
             meta_put_head(t, req, reply, key->text, &v);
@@ -310,6 +311,7 @@ get_entry(struct cmd_thread *t, const struct request *req, const struct store_ke
         }
         if (UNLIKELY(!value_fits(req, &v, key->text, reply))) {
             cursor->won = v.won;
+            cursor->won_cas = v.cas;
             return CMD_FULL;
         }
         enum cmd_outcome outcome = put_value(t, req, key, &v, cursor, reply);

@@ -230,6 +230,30 @@ def test_a_token_is_told_though_the_value_must_wait(larder):
             assert c.line() == b"HD s60000 Z X\r\n"
 
 
+def test_a_token_goes_with_its_entry_while_the_value_waits(larder):
+    """A reader that does not read has won tokens, one of them for a value that has found no room yet;
+    another reader wins those of the entries that came since.  No token is told to both."""
+    running = larder("-m", "256", "-I", "1m", "-t", "1")
+    old, new, count = pattern(60000), pattern(60001), 400
+    with running.connect() as slow, running.connect() as c:
+        for i in range(count):
+            assert c.ask(ms(b"v%d" % i, old)) == b"HD\r\n"
+            assert c.ask(b"md v%d I\r\n" % i) == b"HD\r\n"
+        slow.send(b"".join(b"mg v%d v\r\n" % i for i in range(count)))
+        won = []
+        for i in range(count):
+            c.send(ms(b"v%d" % i, new) + b"md v%d I\r\nmg v%d s\r\n" % (i, i))
+            assert c.line() == b"HD\r\n" and c.line() == b"HD\r\n"
+            won.append(c.line() == b"HD s60001 X W\r\n")
+        seen = []
+        for i in range(count):
+            line, got = head_and_value(slow)
+            assert got == old and line == b"VA 60000 X W\r\n" or got == new
+            assert not (won[i] and got == new and b"W" in line), (i, line)
+            seen.append(got)
+    assert old in seen and new in seen and won.count(True) > count / 2
+
+
 def test_what_is_told_to_expire_is_given_though_it_must_wait(larder):
     running = larder("-m", "128", "-I", "1m")
     value = pattern(60000)
