@@ -42,6 +42,7 @@ struct doomed {
     uint64_t serial;
     uint32_t piece, piece_count;
 };
+#define DOOMS_MAX 2u                   /* under one lock: what it replaces, and one that is crowded out */
 
 struct store_thread {
     CACHE_ALIGNED struct store *store;
@@ -56,8 +57,8 @@ struct store_thread {
     struct segment_demand demand;      /* for store_populate */
     uint32_t seen_bytes;               /* running mean of the small items it looked at, times 16 */
     struct ahead ahead;
-    struct doomed *doomed;             /* values in pieces unlinked in this call */
-    struct doomed doomed_spare;        /* for one of them, where there was no memory */
+    struct doomed dooms[DOOMS_MAX];    /* values in pieces unlinked in this call */
+    unsigned doom_count;
     counter counters[COUNT_STORE_COUNTERS];
     _Alignas(8) char scratch[STORE_SMALL_BYTES_MAX];    /* the small item that was looked at last */
 };
@@ -217,6 +218,8 @@ void link_remove(struct store_thread *t, struct index_hold *h, slot_word *slot, 
 
 /* After unlocking: what link_gone has left to do, values in pieces and emptied segments. */
 void link_settle(struct store_thread *t, int slots_delta);
+/* Nothing leads to the first pieces of this value any more: they are unlinked in slices. */
+void link_doom(struct store_thread *t, uint64_t serial, uint32_t piece_count);
 
 /* The number of a new value of a key whose last one was `old`. */
 uint64_t link_cas_next(struct store_thread *t, uint64_t old);

@@ -179,19 +179,14 @@ link_item(struct store_thread *t, uint64_t hash, struct item *it, slot_word *slo
     atomic_store_explicit(slot, slot_make(location, hash, item_kind(it)), memory_order_release);
 }
 
+/* A note only: no memory is allocated under the lock. */
 static void
 doom_pieces(struct store_thread *t, struct item *it)
 {
     struct item_pieces p = item_pieces(it);
-    struct doomed *d = malloc(sizeof *d);
-    if (!d && t->doomed_spare.piece_count == 0)
-        d = &t->doomed_spare;          /* link_settle() does these at once */
-    else if (!d)                       /* nobody can find them: they go when their segments do */
-        return;
-    *d = (struct doomed){.next = t->doomed, .serial = p.serial,
-                         .piece_count = large_piece_count(t->store, p.value_bytes)};
-    if (d != &t->doomed_spare)
-        t->doomed = d;
+    CHECK(t->doom_count < DOOMS_MAX);
+    t->dooms[t->doom_count++] = (struct doomed){
+        .serial = p.serial, .piece_count = large_piece_count(t->store, p.value_bytes)};
 }
 
 void
@@ -233,6 +228,33 @@ link_ready(struct store_thread *t)
 }
 
 void
+link_doom(struct store_thread *t, uint64_t serial, uint32_t piece_count)
+{
+    struct keep *k = &t->store->keep;
+    struct doomed *d = malloc(sizeof *d);
+    if (!d) {                          /* then at once */
+        for (uint32_t piece = 0; piece < piece_count; piece++)
+            large_unlink_piece(t, serial, piece);
+        return;
+    }
+    atomic_fetch_add_explicit(&k->doomed_count, 1, memory_order_relaxed);
+    pthread_mutex_lock(&k->lock);
+    *d = (struct doomed){.next = k->doomed, .serial = serial, .piece_count = piece_count};
+    k->doomed = d;
+    pthread_mutex_unlock(&k->lock);
+}
+
+/* To unlink a piece settles too, but a piece dooms nothing. */
+static void
+settle_dooms(struct store_thread *t)
+{
+    while (t->doom_count) {
+        struct doomed d = t->dooms[--t->doom_count];
+        link_doom(t, d.serial, d.piece_count);
+    }
+}
+
+void
 link_settle(struct store_thread *t, int slots_delta)
 {
     struct store *s = t->store;
@@ -243,24 +265,8 @@ link_settle(struct store_thread *t, int slots_delta)
         segment_emptied(&s->pool, t->emptied);
         t->emptied = 0;
     }
-    if (UNLIKELY(t->doomed_spare.piece_count)) {
-        struct doomed d = t->doomed_spare;
-        t->doomed_spare = (struct doomed){0};
-        while (d.piece < d.piece_count)
-            large_unlink_piece(t, d.serial, d.piece++);
-    }
-    if (LIKELY(!t->doomed))
-        return;
-    struct doomed *last = t->doomed;
-    uint32_t n = 1;
-    for (; last->next; last = last->next)
-        n++;
-    pthread_mutex_lock(&s->keep.lock);
-    last->next = s->keep.doomed;
-    s->keep.doomed = t->doomed;
-    pthread_mutex_unlock(&s->keep.lock);
-    atomic_fetch_add_explicit(&s->keep.doomed_count, n, memory_order_relaxed);
-    t->doomed = NULL;
+    if (UNLIKELY(t->doom_count))
+        settle_dooms(t);
 }
 
 static uint64_t

@@ -389,21 +389,6 @@ store_upload_filled(struct store_thread *t, struct store_upload *u, size_t n)
         finish_piece(t, u, payload);
 }
 
-/* Nothing will lead to the pieces that are in ordinary segments. */
-static void
-doom_settled(struct store_thread *t, struct store_upload *u)
-{
-    struct doomed *d = u->settled ? malloc(sizeof *d) : NULL;
-    if (d != NULL) {
-        *d = (struct doomed){.next = t->doomed, .serial = u->serial, .piece_count = u->settled};
-        t->doomed = d;
-        link_settle(t, 0);
-        return;
-    }
-    for (uint32_t piece = 0; piece < u->settled; piece++)
-        large_unlink_piece(t, u->serial, piece);
-}
-
 /*
  * Nothing leads to the pieces: their segments are declared flushed and put first in the line of
  * eviction, which unlinks them in slices.
@@ -419,7 +404,8 @@ store_upload_abort(struct store_thread *t, struct store_upload *u)
         atomic_store_explicit(&s->pool.flush_epochs[seg], 0, memory_order_relaxed);
         segment_discard(&s->pool, seg, s->pool.segs[seg].filled);
     }
-    doom_settled(t, u);
+    if (u->settled)                    /* those in ordinary segments */
+        link_doom(t, u->serial, u->settled);
     link_hope(s);
     upload_free(t, u);
 }
