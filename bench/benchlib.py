@@ -94,6 +94,16 @@ def stolen_seconds():
         return int(f.readline().split()[8]) / TICKS
 
 
+def wait_until_calm(seconds=2, patience=60):
+    """Until the hypervisor has kept nothing for itself for a while.  (A server that ends gives back
+    gigabytes, and a host that takes them over is busy with that for some seconds.)"""
+    calm_since, end, stolen = time.monotonic(), time.monotonic() + patience, stolen_seconds()
+    while time.monotonic() < min(calm_since + seconds, end):
+        time.sleep(0.2)
+        if stolen_seconds() - stolen > 1.5 / TICKS:
+            calm_since, stolen = time.monotonic(), stolen_seconds()
+
+
 def machine():
     """(what, value) pairs that a report begins with."""
     model = "unknown"

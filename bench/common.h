@@ -71,12 +71,18 @@ mix64(uint64_t x)
 }
 
 static inline uint64_t
-clock_ns(void)
+time_ns(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+static inline uint64_t
+clock_ns(void)
+{
+    return time_ns(CLOCK_MONOTONIC);
 }
 
 /* Plain digits only, the whole of text; false leaves *out_number alone. */

@@ -22,15 +22,6 @@ struct pair_thread {
     uint64_t began, ended, cpu_ns;
 };
 
-static inline uint64_t
-time_ns(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 static inline void
 pair_begin(struct pair_thread *t)
 {

@@ -109,6 +109,8 @@ add_store(struct values *v, const struct store_stats *s)
     add(v, "store_parked", s->parked);
     add(v, "maintain_slices", s->maintain_slices);
     add(v, "maintain_longest_us", (s->maintain_longest_ns + 999) / 1000);
+    add(v, "maintain_long_slices", s->maintain_long_slices);
+    add(v, "maintain_us", s->maintain_ns / 1000);
 }
 
 /*
@@ -283,6 +285,8 @@ static const struct {
     {"store_parked", COUNTER},
     {"maintain_slices", COUNTER},
     {"maintain_longest_us", GAUGE},    /* since the last reset: the store starts again */
+    {"maintain_long_slices", COUNTER},
+    {"maintain_us", COUNTER},
     {"conn_parked", COUNTER},
     {"conn_memory_waits", COUNTER},
     {"conn_memory_bytes", GAUGE},

@@ -274,7 +274,7 @@ index_crowded(struct index *ix, struct index_hold *h, uint64_t hash, struct inde
 
 /* ---- removing ----------------------------------------------------------------------------- */
 
-/* The slots of a bucket that lie in lines: one of them (not `but`), and how many there are, or 2. */
+/* The slots of a bucket that lie in lines: one of them (not `but`), and how many, or 2. */
 static slot_word *
 find_spilled(const struct index *ix, const struct index_hold *h, unsigned bucket,
              const slot_word *but, unsigned *out_count)

@@ -304,7 +304,7 @@ index_prefetch_line(const struct index *ix, const struct index_hold *h, uint64_t
         prefetch(&ix->lines.at[control_line(h->control)]);
 }
 
-/* Fetches the first line that this hash may lie in, and returns it; 0: none, or the group is locked. */
+/* Fetches the first line that this hash may lie in, and returns it; 0: none, or locked. */
 static inline uint64_t
 index_first_line(const struct index *ix, uint64_t hash)
 {

@@ -42,7 +42,7 @@ struct doomed {
     uint64_t serial;
     uint32_t piece, piece_count;
 };
-#define DOOMS_MAX 2u                   /* under one lock: what it replaces, and one that is crowded out */
+#define DOOMS_MAX 2u                   /* under one lock: what is replaced, what is crowded out */
 
 struct store_thread {
     CACHE_ALIGNED struct store *store;
@@ -83,7 +83,9 @@ struct keep {
     uint32_t rotations;                /* segments looked at since one was worth cleaning */
     uint32_t sweeps_left;              /* segments still to be swept before giving up */
     uint32_t copy_seg, copy_fill;      /* where cleaning copies to */
-    _Atomic uint64_t slices, longest_ns;    /* of store_maintain; written by whoever is busy */
+    /* Slices, written by whoever is busy: number, the longest, how many took longer than
+     * STORE_SLICE_LONG_NS, and the wall time of all, where each counts with at most that. */
+    _Atomic uint64_t slices, longest_ns, long_slices, time_ns;
     CACHE_ALIGNED pthread_mutex_t lock;
     struct doomed *doomed;             /* under lock */
 };

@@ -399,17 +399,24 @@ slice_begins(void)
 }
 
 static void
+add_to(_Atomic uint64_t *sum, uint64_t n)
+{
+    atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+static void
 slice_ends(struct keep *k, struct stopwatch began)
 {
     uint64_t longest = atomic_load_explicit(&k->longest_ns, memory_order_relaxed);
-    atomic_store_explicit(&k->slices,
-                          atomic_load_explicit(&k->slices, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
     uint64_t wall_ns = clock_ns() - began.wall_ns;
-    if (LIKELY(wall_ns <= longest))
+    add_to(&k->slices, 1);
+    add_to(&k->time_ns, wall_ns < STORE_SLICE_LONG_NS ? wall_ns : STORE_SLICE_LONG_NS);
+    if (LIKELY(wall_ns <= longest && wall_ns <= STORE_SLICE_LONG_NS))
         return;
     uint64_t cpu_ns = thread_cpu_ns() - began.cpu_ns;
     uint64_t took_ns = cpu_ns < wall_ns ? cpu_ns : wall_ns;
+    add_to(&k->long_slices, took_ns > STORE_SLICE_LONG_NS);
     if (took_ns > longest)
         atomic_store_explicit(&k->longest_ns, took_ns, memory_order_relaxed);
 }

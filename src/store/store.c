@@ -399,4 +399,6 @@ store_stats_read(struct store *s, struct store_stats *out)
     out->index_lines_used = atomic_load(&s->index.lines.used);
     out->maintain_slices = atomic_load_explicit(&s->keep.slices, memory_order_relaxed);
     out->maintain_longest_ns = atomic_load_explicit(&s->keep.longest_ns, memory_order_relaxed);
+    out->maintain_long_slices = atomic_load_explicit(&s->keep.long_slices, memory_order_relaxed);
+    out->maintain_ns = atomic_load_explicit(&s->keep.time_ns, memory_order_relaxed);
 }

@@ -317,6 +317,8 @@ bool store_populate(struct store_thread *t);
  * what the threads and the connections hold; the index shrinks with what it leads to. */
 bool store_limit_set(struct store *s, size_t memory_bytes);
 
+#define STORE_SLICE_LONG_NS 200000u    /* more than housekeeping should ever hold up its caller */
+
 struct store_stats {
     uint64_t items_stored, items_present, items_replaced, items_deleted, items_expired,
         items_evicted, items_flushed;
@@ -332,8 +334,11 @@ struct store_stats {
     uint64_t segment_bytes, segments_free, segments_active, segments_sealed, segments_limbo,
         segments_lent;
     uint64_t parked;                              /* times AGAIN was answered */
-    /* Slices of store_maintain that had something to do, and the CPU time of the longest. */
-    uint64_t maintain_slices, maintain_longest_ns;
+    /*
+     * Slices of store_maintain that had something to do: their number, the CPU time of the longest,
+     * how many took more than STORE_SLICE_LONG_NS, and the time of all (each of at most that).
+     */
+    uint64_t maintain_slices, maintain_longest_ns, maintain_long_slices, maintain_ns;
 };
 /* Sums of all threads; exact when no thread is inside a section. */
 void store_stats_read(struct store *s, struct store_stats *out);

@@ -222,6 +222,8 @@ def test_slices_of_housekeeping(larder):
     stats = running.stats()
     assert int(stats["maintain_slices"]) >= int(stats["evictions"]) / 64 > 0
     assert 0 < int(stats["maintain_longest_us"]) < 1000000
+    assert 0 < int(stats["maintain_us"])
+    assert int(stats["maintain_long_slices"]) <= int(stats["maintain_slices"])
     with running.connect() as c:
         assert c.ask(b"stats reset\r\n") == b"RESET\r\n"
     for _ in range(100):
