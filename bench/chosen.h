@@ -5,8 +5,9 @@
  * the clock on the wall or the thread's CPU time, whichever is less: what it was preempted for is
  * not the store's.  Interrupts and the hypervisor still add to some.  So there are two results over
  * the rounds: the shortest time of each operation (only the worker touches that store, and each
- * round repeats the same steps), and the longest operation of the calmest round, which also shows
- * what comes every time but not in the same place, as the clearing of a huge page does.
+ * round repeats the same steps), which the limit is for, and the longest operation of the calmest
+ * round, which also shows what comes every time but not in the same place, as the clearing of a huge
+ * page does.
  *
  * Include it after requests.h, pair.h and collide.h.
  */
