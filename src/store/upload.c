@@ -29,7 +29,8 @@ struct store_upload {
     uint32_t lent;                     /* segments from first to last */
     uint32_t settled;                  /* pieces that are in ordinary segments already */
     bool aside;
-    char *part;                        /* aside: the piece_at bytes of the piece; or NULL */
+    char *part;                        /* aside, or not in a segment again yet: the piece_at bytes
+                                        * of the piece; or NULL */
 };
 
 static uint32_t
@@ -419,11 +420,12 @@ large_adopt(struct store_thread *t, struct store_upload *u)
 
 /* ---- setting aside ------------------------------------------------------------------------ */
 
-/* The started piece goes into memory that is borrowed for it. */
+/* The started piece goes into memory that is borrowed for it; it may be there still, if no segment
+ * was to be had since. */
 static bool
 save_part(struct store_thread *t, struct store_upload *u)
 {
-    if (u->piece_at == 0)
+    if (u->piece_at == 0 || u->part != NULL)
         return true;
     if (!store_borrow_forced(t, u->piece_at))
         return false;
