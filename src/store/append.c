@@ -115,8 +115,8 @@ join_large(struct store_thread *t, const struct store_put *put, const struct old
         outcome = upload_view(t, u, parts[i]);
         if (outcome == STORE_MISS && parts[i] == &old->view)
             store_drop_broken(t, put->key, old->view.serial);
-        else if (outcome == STORE_MISS)
-            outcome = STORE_AGAIN;     /* a flush_all came between: put->upload is stamped anew */
+        else if (outcome == STORE_MISS)    /* AGAIN where that will be stamped anew */
+            outcome = large_is_stamped(t->store, put->upload) ? STORE_NO_MEMORY : STORE_AGAIN;
     }
     if (outcome == STORE_AGAIN && !t->store->config.evict)
         outcome = STORE_NO_MEMORY;     /* what made room for so much of it may never make more */

@@ -277,6 +277,8 @@ uint32_t large_piece_count(const struct store *s, uint64_t value_bytes);
 bool large_unlink_piece(struct store_thread *t, uint64_t serial, uint32_t number);
 /* Its pieces belong to the time after the last flush_all: an upload is as old as its last step. */
 void large_stamp(struct store *s, struct store_upload *u);
+/* Nothing was flushed since: pieces that are missing now stay away. */
+bool large_is_stamped(const struct store *s, const struct store_upload *u);
 /*
  * An upload for the length of one call, outside the allowance.  AGAIN: too few segments are free,
  * as many as it needs have been asked for.

@@ -280,7 +280,8 @@ void store_upload_filled(struct store_thread *t, struct store_upload *u, size_t 
  * For an upload that does not go on while others wait: what has arrived becomes ordinary memory of
  * the cache, but for less than one piece, and its share of the allowance is free.  The next
  * store_upload_room() has it admitted again, or answers AGAIN and it is aside still.  Pieces may be
- * evicted meanwhile; then the value is a miss once it is stored.  False: it could not be done.
+ * evicted meanwhile; then the value is a miss once it is stored, and an append of it answers
+ * NO_MEMORY.  False: it could not be done.
  */
 bool store_upload_set_aside(struct store_thread *t, struct store_upload *u);
 bool store_upload_is_aside(const struct store_upload *u);

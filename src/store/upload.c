@@ -251,6 +251,14 @@ large_stamp(struct store *s, struct store_upload *u)
         atomic_store_explicit(&s->pool.flush_epochs[seg], flush_epoch, memory_order_relaxed);
 }
 
+bool
+large_is_stamped(const struct store *s, const struct store_upload *u)
+{
+    return !u->first || atomic_load_explicit(&s->pool.flush_epochs[u->first],
+                                             memory_order_relaxed) ==
+                            atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
+}
+
 /* What is lent becomes ordinary. */
 static void
 settle(struct store_thread *t, struct store_upload *u)

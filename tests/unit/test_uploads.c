@@ -1,8 +1,12 @@
 /*
- * test_uploads.c -- uploads in the states they go through before they are stored.
+ * test_uploads.c -- many uploads at once, in every state they can be in, against a model.
  *
- * Goal: what is found is what was received, whole; nothing waits for ever; when all are stored or
- * dropped nothing is lent or borrowed any more.
+ * Goal: whatever an upload goes through before it is stored (its segments settled, set aside and
+ * gone on with, evicted or flushed in part), what is found is the last value, whole; nothing waits
+ * for ever; when all are stored or dropped nothing is lent or borrowed any more.
+ *
+ * Method: single steps that once went wrong, then seeded random ones by a few participants in turn.
+ * A miss is always allowed: pieces may be evicted.
  */
 #include "store_fixture.h"
 
@@ -125,12 +129,358 @@ set_aside_twice(void **state)
     parted(s, t);
 }
 
+/* Parts of what is to be appended are gone for good: that is an answer, not a reason to wait. */
+static void
+append_of_what_was_flushed(void **state)
+{
+    (void)state;
+    const size_t len = 300000;
+    struct store *s = make_store(16 * MIB, true, true);
+    struct store_thread *t = joined(s);
+    struct store_upload *u;
+    assert_int_equal(store_upload_open(t, len, &u), STORE_OK);
+    feed_all(t, u, 7, 0, len / 2);
+    assert_true(store_upload_set_aside(t, u));
+    store_flush(t, store_now(t));
+    assert_int_equal(fill(s, t, 1), 1);
+    feed_all(t, u, 7, len / 2, len);
+    char text[KIT_KEY_CHARS];
+    struct store_put put = {.mode = STORE_APPEND, .key = kit_key(s, text, FILLING), .upload = u};
+    enum store_outcome outcome;
+    unsigned tries = 0;
+    for (; (outcome = store_put(t, &put, NULL)) == STORE_AGAIN && tries < TRIES_MAX; tries++)
+        kit_give_time(t);
+    assert_int_equal(outcome, STORE_NO_MEMORY);
+    struct store_view v;
+    assert_int_equal(kit_get(t, kit_key(s, text, FILLING), NULL, &v), STORE_OK);
+    assert_int_equal(v.value_bytes, 1000);
+    parted(s, t);
+}
+
+/* ---- any order ------------------------------------------------------------------------------- */
+
+#define KEYS 24u
+#define UPLOADS 12u
+#define PARTICIPANTS 3u
+
+struct known {
+    bool present;
+    char *value;
+    size_t len;
+};
+
+struct arriving {
+    struct store_upload *u;
+    unsigned owner;                    /* participant */
+    uint64_t stamp;
+    size_t len, at;
+};
+
+struct model {
+    struct store *s;
+    struct store_thread *threads[PARTICIPANTS];
+    bool inside[PARTICIPANTS];
+    size_t memory_bytes;
+    uint64_t random, stamp;
+    struct known known[KEYS];
+    struct arriving arriving[UPLOADS];
+    unsigned stored, joined, aside;
+};
+
+static void
+all_leave(struct model *m)
+{
+    for (unsigned i = 0; i < PARTICIPANTS; i++) {
+        if (m->inside[i])
+            store_leave(m->threads[i]);
+        m->inside[i] = false;
+    }
+}
+
+static struct store_thread *
+enter(struct model *m, unsigned i)
+{
+    if (!m->inside[i])
+        store_enter(m->threads[i]);
+    m->inside[i] = true;
+    return m->threads[i];
+}
+
+static void
+give_time(struct model *m, unsigned i)
+{
+    all_leave(m);
+    store_maintain(m->threads[i], STORE_MAINTAIN_BUDGET);
+    enter(m, i);
+}
+
+static void
+forget(struct known *k)
+{
+    free(k->value);
+    *k = (struct known){0};
+}
+
+static void
+remember(struct known *k, const struct arriving *a, enum store_mode mode)
+{
+    bool join = k->present && (mode == STORE_APPEND || mode == STORE_PREPEND);
+    size_t old = join ? k->len : 0;
+    char *value = malloc(old + a->len);
+    assert_non_null(value);
+    char *fresh = mode == STORE_APPEND ? value + old : value;
+    if (old)
+        memcpy(mode == STORE_APPEND ? value : value + a->len, k->value, old);
+    kit_fill(fresh, a->stamp, a->len);
+    forget(k);
+    *k = (struct known){true, value, old + a->len};
+}
+
+static void
+step_open(struct model *m, struct arriving *a, unsigned owner)
+{
+    uint64_t r = kit_random(&m->random);
+    struct store_thread *t = enter(m, owner);
+    size_t least = store_inline_bytes_max(m->s) + 1;
+    size_t len = least + (r >> 8) % (r & 3 ? 200000 : 2500000);
+    struct store_upload *u;
+    enum store_outcome outcome = store_upload_open(t, len, &u);
+    assert_true(outcome == STORE_OK || outcome == STORE_AGAIN || outcome == STORE_NO_MEMORY);
+    if (outcome == STORE_OK)
+        *a = (struct arriving){u, owner, ++m->stamp, len, 0};
+}
+
+/* A few bits of it.  No room: another time. */
+static void
+step_feed(struct model *m, struct arriving *a)
+{
+    struct store_thread *t = enter(m, a->owner);
+    for (unsigned bits = (unsigned)kit_random(&m->random) % 40; bits && a->at < a->len; bits--) {
+        char *to;
+        size_t room;
+        enum store_outcome outcome = store_upload_room(t, a->u, &to, &room);
+        if (outcome == STORE_AGAIN)
+            return;
+        if (outcome != STORE_OK) {
+            assert_int_equal(outcome, STORE_NO_MEMORY);
+            store_upload_abort(t, a->u);
+            a->u = NULL;
+            return;
+        }
+        size_t n = kit_random(&m->random) % room + 1;
+        for (size_t i = 0; i < n; i++)
+            to[i] = kit_byte(a->stamp, a->at + i);
+        store_upload_filled(t, a->u, n);
+        a->at += n;
+    }
+}
+
+static void
+step_store(struct model *m, struct arriving *a)
+{
+    static const enum store_mode modes[] = {STORE_SET, STORE_SET, STORE_ADD, STORE_REPLACE,
+                                            STORE_APPEND, STORE_PREPEND};
+    char text[KIT_KEY_CHARS];
+    uint64_t r = kit_random(&m->random);
+    unsigned number = (unsigned)(r >> 8) % KEYS;
+    struct known *k = &m->known[number];
+    struct store_put put = {.mode = modes[(r >> 32) % 6], .key = kit_key(m->s, text, number),
+                            .upload = a->u, .joined_bytes_max = 3 * MIB, .vivify = r >> 5 & 1};
+    struct store_thread *t = enter(m, a->owner);
+    enum store_outcome outcome;
+    for (unsigned tries = 0; (outcome = store_put(t, &put, NULL)) == STORE_AGAIN; tries++) {
+        if (tries == TRIES_MAX)
+            fail_msg("a store waits for ever (LARDER_SEED=%llu)", (unsigned long long)seed);
+        give_time(m, a->owner);
+    }
+    bool join = put.mode == STORE_APPEND || put.mode == STORE_PREPEND;
+    a->u = NULL;
+    if (outcome == STORE_OK) {
+        if (join && k->present) {      /* unless that had been evicted, and it was vivified */
+            struct store_view v;
+            struct store_get_options look = {.no_bump = true};
+            if (put.vivify && kit_get(t, put.key, &look, &v) == STORE_OK &&
+                v.value_bytes == a->len)
+                forget(k);
+        }
+        remember(k, a, put.mode);
+        m->joined += join;
+        m->stored++;
+        return;
+    }
+    if (outcome == STORE_NOT_STORED && put.mode != STORE_ADD) {
+        forget(k);                     /* it has been evicted */
+        return;
+    }
+    if (outcome == STORE_NOT_STORED)
+        assert_true(k->present);
+    else
+        assert_true(outcome == STORE_NO_MEMORY || (join && outcome == STORE_TOO_LARGE));
+}
+
+static void
+step_get(struct model *m, unsigned who)
+{
+    char text[KIT_KEY_CHARS];
+    unsigned number = (unsigned)(kit_random(&m->random) >> 8) % KEYS;
+    struct known *k = &m->known[number];
+    struct store_key key = kit_key(m->s, text, number);
+    struct store_thread *t = enter(m, who);
+    struct store_view v;
+    if (kit_get(t, key, NULL, &v) != STORE_OK) {
+        forget(k);
+        return;
+    }
+    if (!k->present || v.value_bytes != k->len)
+        fail_msg("what is found was never stored (LARDER_SEED=%llu)", (unsigned long long)seed);
+    char *whole = malloc(k->len);
+    assert_non_null(whole);
+    if (kit_read(t, &v, whole)) {
+        if (memcmp(whole, k->value, k->len) != 0)
+            fail_msg("a value is not whole (LARDER_SEED=%llu)", (unsigned long long)seed);
+    } else {
+        store_drop_broken(t, key, v.serial);
+        forget(k);
+    }
+    free(whole);
+}
+
+static void
+step_small(struct model *m, unsigned who)
+{
+    char text[KIT_KEY_CHARS], value[1000] = "";
+    unsigned most = (unsigned)kit_random(&m->random) % 200;
+    for (unsigned i = 0; i < most; i++) {
+        struct store_put put = {
+            .mode = STORE_SET, .key = kit_key(m->s, text, 1000 + kit_random(&m->random) % 9000),
+            .value = {value, kit_random(&m->random) % sizeof value}};
+        if (store_put(enter(m, who), &put, NULL) == STORE_AGAIN)
+            give_time(m, who);
+    }
+}
+
+static void
+step_rare(struct model *m, unsigned who)
+{
+    char text[KIT_KEY_CHARS];
+    uint64_t r = kit_random(&m->random);
+    switch (r >> 8 & 7) {
+    case 0:
+        store_flush(enter(m, who), store_now(m->threads[who]));
+        for (unsigned i = 0; i < KEYS; i++)
+            forget(&m->known[i]);
+        break;
+    case 1:
+        all_leave(m);
+        store_limit_set(m->s, m->memory_bytes / 2 + (r >> 16) % m->memory_bytes);
+        break;
+    case 2: case 3:
+        store_delete(enter(m, who), kit_key(m->s, text, (unsigned)(r >> 16) % KEYS));
+        forget(&m->known[(unsigned)(r >> 16) % KEYS]);
+        break;
+    case 4:
+        script_now++;
+        break;
+    default:
+        all_leave(m);
+        for (unsigned i = 0; i < 20; i++)
+            store_maintain(m->threads[who], STORE_MAINTAIN_BUDGET);
+    }
+}
+
+static void
+step(struct model *m)
+{
+    uint64_t r = kit_random(&m->random);
+    unsigned who = (unsigned)(r >> 8) % PARTICIPANTS;
+    struct arriving *a = &m->arriving[(r >> 16) % UPLOADS];
+    if (r % 16 < 2) {
+        step_rare(m, who);
+    } else if (r % 16 < 4) {
+        step_small(m, who);
+    } else if (r % 16 < 6) {
+        step_get(m, who);
+    } else if (!a->u) {
+        step_open(m, a, who);
+    } else if (a->at == a->len) {
+        step_store(m, a);
+    } else if (r % 16 == 6) {
+        m->aside += store_upload_set_aside(enter(m, a->owner), a->u);
+    } else if (r % 128 == 7) {
+        store_upload_abort(enter(m, a->owner), a->u);
+        a->u = NULL;
+    } else {
+        step_feed(m, a);
+    }
+    if ((r >> 24 & 7) == 0)
+        give_time(m, who);
+}
+
+static void
+run_model(size_t memory_bytes, bool evict, unsigned steps)
+{
+    struct model *m = calloc(1, sizeof *m);
+    assert_non_null(m);
+    m->random = seed;
+    m->memory_bytes = memory_bytes;
+    m->s = make_store_for(PARTICIPANTS, memory_bytes, evict, true);
+    for (unsigned i = 0; i < PARTICIPANTS; i++)
+        m->threads[i] = store_join(m->s);
+    for (unsigned i = 0; i < steps; i++) {
+        step(m);
+        if (i % 256 == 0)
+            assert_whole(m->s);
+    }
+    for (unsigned i = 0; i < UPLOADS; i++)
+        if (m->arriving[i].u)
+            store_upload_abort(enter(m, m->arriving[i].owner), m->arriving[i].u);
+    give_time(m, 0);
+    all_leave(m);
+    struct store_stats n;
+    store_stats_read(m->s, &n);
+    assert_int_equal(n.borrowed_bytes, 0);
+    assert_int_equal(n.segments_lent, 0);
+    assert_whole(m->s);
+    assert_true(m->stored > 0 && m->joined > 0 && m->aside > 0);
+    for (unsigned i = 0; i < PARTICIPANTS; i++)
+        store_part(m->threads[i]);
+    store_destroy(m->s);
+    for (unsigned i = 0; i < KEYS; i++)
+        forget(&m->known[i]);
+    free(m);
+}
+
+static void
+uploads_in_any_order(void **state)
+{
+    (void)state;
+    run_model(16 * MIB, true, 20000);
+}
+
+static void
+uploads_in_little_memory(void **state)
+{
+    (void)state;
+    run_model(8 * MIB, true, 10000);
+}
+
+static void
+uploads_without_eviction(void **state)
+{
+    (void)state;
+    run_model(16 * MIB, false, 10000);
+}
+
 int
 main(void)
 {
     seed = kit_seed("test_uploads");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(set_aside_twice),
+        cmocka_unit_test(append_of_what_was_flushed),
+        cmocka_unit_test(uploads_in_any_order),
+        cmocka_unit_test(uploads_in_little_memory),
+        cmocka_unit_test(uploads_without_eviction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
