@@ -247,8 +247,6 @@ run_arith(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
 
 /* ---- uploads --------------------------------------------------------------------------------- */
 
-#define SINK_BYTES ((size_t)16 << 10)
-
 /*
  * A storage request whose data block is arriving.  Where memory runs out in the middle (-M), the
  * rest of the block goes into a sink and the error is sent at its end.
@@ -257,11 +255,9 @@ struct cmd_upload {
     struct request req;                /* its key lies in more.key_room, its flags in kept_flags */
     struct store_upload *store;        /* NULL: given up, the rest is thrown away */
     uint64_t received;                 /* bytes of the value */
-    char *sink;                        /* SINK_BYTES, or NULL: spill */
     unsigned tail_len;
     char tail[2];                      /* proto_tail_bytes(): what should be CR LF */
     char kept_flags[PROTO_KEPT_FLAGS_BYTES];
-    char spill[192];
 };
 
 _Static_assert(sizeof(struct cmd_upload) <= CMD_UPLOAD_BYTES - 128, "and what the store adds");
@@ -315,7 +311,6 @@ upload_give_up(struct cmd_thread *t, struct cmd_upload *u)
 {
     store_upload_abort(t->store, u->store);
     u->store = NULL;
-    u->sink = malloc(SINK_BYTES);
 }
 
 enum cmd_outcome
@@ -337,10 +332,8 @@ cmd_upload_room(struct cmd_thread *t, struct cmd_upload *u, char **out_at, size_
             upload_give_up(t, u);
         }
     }
-    *out_at = u->sink ? u->sink : u->spill;
-    *out_len = u->sink ? SINK_BYTES : sizeof u->spill;
-    if (*out_len > left)
-        *out_len = left;
+    *out_at = t->sink;
+    *out_len = left < sizeof t->sink ? left : sizeof t->sink;
     return CMD_DONE;
 }
 
@@ -375,13 +368,6 @@ cmd_upload_missing(const struct cmd_upload *u)
     return u->req.value_bytes - u->received + proto_tail_bytes(&u->req) - u->tail_len;
 }
 
-static void
-upload_free(struct cmd_upload *u)
-{
-    free(u->sink);
-    free(u);
-}
-
 enum cmd_outcome
 cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u, struct reply *reply)
 {
@@ -404,7 +390,7 @@ cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u, struct reply *repl
         if (outcome == CMD_AGAIN)
             return CMD_AGAIN;
     }
-    upload_free(u);
+    free(u);
     return outcome;
 }
 
@@ -413,5 +399,5 @@ cmd_upload_abort(struct cmd_thread *t, struct cmd_upload *u)
 {
     if (u->store)
         store_upload_abort(t->store, u->store);
-    upload_free(u);
+    free(u);
 }

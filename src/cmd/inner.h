@@ -28,6 +28,8 @@ struct cmd {
     uint64_t parted[CMD_COUNTER_COUNT];
 };
 
+#define SINK_BYTES ((size_t)16 << 10)
+
 struct cmd_thread {
     struct cmd *cmd;
     struct store_thread *store;
@@ -36,6 +38,7 @@ struct cmd_thread {
     uint32_t batch;                    /* number of the last cmd_prefetch */
     uint64_t hashes[CMD_BATCH_KEYS_MAX];
     counter counters[CMD_COUNTER_COUNT];
+    char sink[SINK_BYTES];             /* what uploads bring that were given up; nobody reads it */
 };
 
 static inline void

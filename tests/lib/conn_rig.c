@@ -47,14 +47,14 @@ rig_closed(void *ctx)
 }
 
 static void
-create_store(struct rig *rig, size_t memory_bytes)
+create_store(struct rig *rig, const struct rig_options *options)
 {
     struct store_config store = {
-        .memory_bytes = memory_bytes ? memory_bytes : (size_t)8 << 20,
+        .memory_bytes = options->memory_bytes ? options->memory_bytes : (size_t)8 << 20,
         .value_bytes_max = RIG_ITEM_BYTES_MAX,
         .threads_max = 2,
         .cas_enabled = true,
-        .evict = true,
+        .evict = !options->keeps_all,
         .hash_seed = 1,
         .clock = rig_clock,
         .clock_ctx = rig,
@@ -84,7 +84,7 @@ rig_start(struct rig *rig, const struct rig_options *options)
     script_reset();
     memset(rig, 0, sizeof *rig);
     rig->now_s = 1000;
-    create_store(rig, options->memory_bytes);
+    create_store(rig, options);
     CHECK(loop_create(&rig->loop) == 0);
     struct conn_config config = {
         .loop = rig->loop,

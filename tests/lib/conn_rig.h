@@ -21,6 +21,7 @@ struct rig_options {
     uint32_t idle_timeout_s;
     unsigned requests_per_turn;         /* 0: 512 */
     size_t bytes_per_turn;              /* 0: 1 MiB */
+    bool keeps_all;                     /* the store evicts nothing */
 };
 
 struct rig {

@@ -1261,10 +1261,12 @@ void *__wrap_malloc(size_t bytes);
 void *__wrap_realloc(void *old, size_t bytes);
 
 static unsigned allocation, failing_allocation;    /* counted from 1; 0: none fails */
+static size_t longest_allocation;
 
 void *
 __wrap_malloc(size_t bytes)
 {
+    longest_allocation = bytes > longest_allocation ? bytes : longest_allocation;
     return ++allocation == failing_allocation ? NULL : __real_malloc(bytes);
 }
 
@@ -1313,6 +1315,47 @@ check_without_memory(const struct text *requests)
         rig_stop(&rig);
     }
     assert_true(failures > 3);
+}
+
+/* -M: an upload for which there is no room is thrown away in memory that is there anyway. */
+static void
+test_given_up_uploads(void **state)
+{
+    enum { UPLOADS = 10 };
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){.keeps_all = true});
+    struct text set = {0};
+    int filler = rig_connect(&rig);
+    for (int i = 0; i < 10000; i++) {
+        set.len = 0;
+        add_line(&set, "set f%d 0 0 1000 noreply\r\n", i);
+        add_block(&set, 1000);
+        add_text(&set, "\r\n");
+        script_give(filler, set.at, set.len);
+        rig_run(&rig);
+    }
+    int fds[UPLOADS];
+    longest_allocation = 0;
+    for (int i = 0; i < UPLOADS; i++) {
+        char text[32];
+        script_forget(filler);         /* something goes: there may be room */
+        snprintf(text, sizeof text, "delete f%d\r\n", i);
+        ask(&rig, filler, text, "DELETED\r\n");
+        fds[i] = begin_upload(&rig, i, 150000);
+    }
+    assert_true(longest_allocation > 0);
+    assert_true(longest_allocation <= CMD_UPLOAD_BYTES);
+    set.len = 0;
+    add_block(&set, 50000);
+    add_text(&set, "\r\n");
+    for (int i = 0; i < UPLOADS; i++) {
+        script_give(fds[i], set.at, set.len);
+        rig_run(&rig);
+        assert_replies(fds[i], "SERVER_ERROR out of memory storing object\r\n");
+    }
+    drop(&set);
+    rig_stop(&rig);
 }
 
 static void
@@ -1387,6 +1430,7 @@ main(void)
         cmocka_unit_test(test_idle_timeout),
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_walk_and_closes),
+        cmocka_unit_test(test_given_up_uploads),
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_failing_allocations_of_packets),
     };
