@@ -15,13 +15,14 @@
  * Ours is smaller, but what fits must be the same on both: clients learn the limit from errors.
  */
 #define REFERENCE_HEADER_BYTES (48u + 1 + 2)
+#define REFERENCE_FLAGS_BYTES 4u
 
-uint64_t
+/* Of an entry without client flags. */
+static uint64_t
 value_bytes_max(const struct cmd_thread *t, const struct request *req)
 {
     const struct cmd_config *config = &t->cmd->config;
-    uint64_t beside = REFERENCE_HEADER_BYTES + req->key.len + (config->cas_enabled ? 8 : 0) +
-                      (req->client_flags ? 4 : 0);
+    uint64_t beside = REFERENCE_HEADER_BYTES + req->key.len + (config->cas_enabled ? 8 : 0);
     uint64_t all = config->item_bytes_max;
     return beside < all ? all - beside : 0;
 }
@@ -29,7 +30,8 @@ value_bytes_max(const struct cmd_thread *t, const struct request *req)
 bool
 too_large(const struct cmd_thread *t, const struct request *req)
 {
-    return req->value_bytes > value_bytes_max(t, req);
+    uint64_t flags_bytes = req->client_flags ? REFERENCE_FLAGS_BYTES : 0;
+    return req->value_bytes + flags_bytes > value_bytes_max(t, req);
 }
 
 /* ---- replies --------------------------------------------------------------------------------- */
@@ -141,6 +143,7 @@ put_of(struct cmd_thread *t, const struct request *req)
         .expiry = expiry_of(t, proto_exptime(req)),
         .cas_expected = req->number,
         .joined_bytes_max = value_bytes_max(t, req),
+        .joined_flags_bytes = REFERENCE_FLAGS_BYTES,
     };
     if (UNLIKELY(req->dialect == DIALECT_META))
         meta_put_ask(req, &put);

@@ -87,7 +87,6 @@ void flush_at(struct cmd_thread *t, int64_t exptime);
 
 /* Is this value, with memcached's overhead for an item, beyond -I? */
 bool too_large(const struct cmd_thread *t, const struct request *req);
-uint64_t value_bytes_max(const struct cmd_thread *t, const struct request *req);
 
 enum cmd_outcome run_get(struct cmd_thread *t, const struct request *req,
                          struct cmd_cursor *cursor, struct reply *reply);

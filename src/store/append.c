@@ -175,6 +175,16 @@ vivify(struct store_thread *t, const struct store_put *put, bool *out_adopted,
     return outcome;
 }
 
+/* The longest value that may come out, for an entry with these client flags. */
+static uint64_t
+joined_bytes_max(const struct store *s, const struct store_put *put, uint32_t client_flags)
+{
+    if (!put->joined_bytes_max)
+        return s->config.value_bytes_max;
+    uint32_t flags_bytes = client_flags ? put->joined_flags_bytes : 0;
+    return put->joined_bytes_max > flags_bytes ? put->joined_bytes_max - flags_bytes : 0;
+}
+
 /* EXISTS: the number is another than the one that was asked for. */
 static enum store_outcome
 join(struct store_thread *t, const struct store_put *put, bool *out_adopted,
@@ -191,7 +201,7 @@ join(struct store_thread *t, const struct store_put *put, bool *out_adopted,
             (old.view.cas != put->cas_expected || put->cas_expected == 0))
             return STORE_EXISTS;
         uint64_t total = (absent ? 0 : old.view.value_bytes) + added.value_bytes;
-        if (total > (put->joined_bytes_max ? put->joined_bytes_max : s->config.value_bytes_max))
+        if (total > joined_bytes_max(s, put, absent ? put->client_flags : old.view.client_flags))
             return STORE_TOO_LARGE;
         enum store_outcome outcome = absent ? vivify(t, put, out_adopted, out)
                                      : total > s->inline_bytes_max

@@ -181,6 +181,7 @@ struct store_put {
     uint32_t expiry;
     uint64_t cas_expected;             /* STORE_CAS, or where compare; 0 is no entry's number */
     uint64_t joined_bytes_max;         /* append, prepend: longest result; 0: value_bytes_max */
+    uint32_t joined_flags_bytes;       /* by so much less where the entry has client flags */
     uint64_t cas_new;                  /* where has_cas_new: the number to store, whichever */
     bool has_cas_new;
     bool compare;                      /* append, prepend: EXISTS unless it has cas_expected */

@@ -259,6 +259,22 @@ def appending_up_to_the_limit(s):
 
 
 @scenario
+def client_flags_at_the_limit(s):
+    """Flags that are not 0 take 4 bytes of it: those of the entry where something is joined to it."""
+    heard = b""
+    for old, new in ((0, 0), (0, 5), (5, 0), (5, 7)):
+        for beside in range(6):
+            stream = b"".join([
+                store(b"key", b"x" * (LARGEST_VALUE - beside), flags=new), b"mg key s f\r\n",
+                store(b"key", b"ab", flags=old)])
+            for command in (b"append", b"prepend"):
+                stream += storage(command, b"key", b"x" * (LARGEST_VALUE - beside - 2), flags=new)
+                stream += b"mg key s f\r\n" + store(b"key", b"ab", flags=old)
+            heard += s.play(stream)
+    return heard
+
+
+@scenario
 def append_and_prepend(s):
     """Flags, expiry and length are the old value's; the CAS is a new one."""
     stream = b"".join([
