@@ -146,7 +146,7 @@ run_stats(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
         reply_text(reply, SLICE("SERVER_ERROR out of memory writing stats\r\n"));
         return CMD_DONE;
     }
-    if (slice_equal(req->args, SLICE("reset"))) {
+    if (slice_equal(slice_first_word(req->args), SLICE("reset"))) {
         free(g.at);
         reply_text(reply, PROTO_RESET);
         return CMD_DONE;

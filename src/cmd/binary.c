@@ -296,7 +296,8 @@ binary_stats(struct cmd_thread *t, const struct request *req, struct cmd_cursor 
         return CMD_FULL;
     struct packets p = {.req = req};
     struct stats_sink sink = {gather_packet, &p};
-    if (slice_equal(req->args, SLICE("conns")) || !hooks->stats(hooks->ctx, req->args, &sink)) {
+    bool is_conns = slice_equal(slice_first_word(req->args), SLICE("conns"));
+    if (is_conns || !hooks->stats(hooks->ctx, req->args, &sink)) {
         free(p.gather.at);
         return answer_status(req, reply, BINARY_NOT_FOUND);
     }

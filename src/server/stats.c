@@ -374,16 +374,18 @@ reset(struct stats *st)
     pthread_mutex_unlock(&st->lock);
 }
 
+/* Words that follow the name of a group are passed over, as memcached does it. */
 bool
 stats_answer(struct stats *st, struct slice name, struct stats_sink *sink)
 {
+    const struct slice group = slice_first_word(name);
     if (name.len == 0)
         answer_general(st, sink);
-    else if (slice_equal(name, SLICE("settings")))
+    else if (slice_equal(group, SLICE("settings")))
         answer_settings(st, sink);
-    else if (slice_equal(name, SLICE("conns")))
+    else if (slice_equal(group, SLICE("conns")))
         workers_each_conn(st->workers, st->config.now(), sink->emit, sink->ctx);
-    else if (slice_equal(name, SLICE("reset")))
+    else if (slice_equal(group, SLICE("reset")))
         reset(st);
     else
         return false;

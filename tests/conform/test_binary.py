@@ -357,8 +357,10 @@ def test_statistics_are_those_of_text(larder):
             assert list(ours) == list(text)
             if group:
                 assert ours == text
-        assert c.stats(b"reset") == {}
+        assert c.stats(b"reset foo") == {}
+        assert c.stats(b"settings foo") == c.stats(b"settings")
         assert c.stats(b"conns") is None
+        assert c.stats(b"conns foo") is None
         assert c.stats(b"nonsense") is None
         assert int(c.stats()["cmd_get"]) == 0
 

@@ -123,6 +123,19 @@ def test_reset(larder):
     assert running.stats()["get_hits"] == "1"
 
 
+def test_words_that_are_too_many(larder, memcached):
+    """Passed over behind reset, settings and conns; no group begins otherwise."""
+    for running in (larder(), memcached()):
+        with running.connect() as c:
+            running.play(b"get none\r\n")
+            assert c.ask(b"stats reset foo\r\n") == b"RESET\r\n"
+            assert running.stats()["cmd_get"] == "0"
+            assert c.ask(b"stats nonsense reset\r\n") == b"ERROR\r\n"
+            assert c.ask(b"stats reset noreply\r\n") == b"RESET\r\n"
+        assert running.stats("settings foo bar")["cas_enabled"] == "yes"
+        assert "conn_parse_cmd" in running.stats("conns foo").values()
+
+
 def test_settings(larder):
     settings = larder("-m", "77", "-c", "333", "-t", "3", "-R", "50", "-F",
                       "-o", "idle_timeout=60").stats("settings")
