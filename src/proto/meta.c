@@ -159,6 +159,20 @@ begins_a_flag(char c)
     return (c >= 'A' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
+/* Could all that is left of the line be flags?  *out_count: its tokens, those in front included. */
+static bool
+rest_is_flags(const struct tokens *t, unsigned *out_count)
+{
+    struct tokens ahead = *t;
+    struct slice token;
+    while (tokens_next(&ahead, &token)) {
+        if (!begins_a_flag(token.at[0]))
+            return false;
+    }
+    *out_count = ahead.count;
+    return true;
+}
+
 /*
  * All that follows the key, or the length.  Empty: all is well.  *out_is_line: no meta command
  * would have such a line, it says nothing of its data block.
@@ -166,17 +180,12 @@ begins_a_flag(char c)
 static struct slice
 take_flags(struct tokens *t, struct request *req, struct flags *f, bool *out_is_line)
 {
-    struct tokens ahead = *t;
     struct slice token;
-    while (tokens_next(&ahead, &token)) {
-        if (!begins_a_flag(token.at[0])) {
-            *out_is_line = true;
-            return PROTO_BAD_FORMAT;
-        }
-    }
-    if (req->key.len > PROTO_KEY_BYTES_MAX)
+    unsigned count;
+    *out_is_line = !rest_is_flags(t, &count);
+    if (*out_is_line || req->key.len > PROTO_KEY_BYTES_MAX)
         return PROTO_BAD_FORMAT;
-    if (ahead.count > META_TOKENS_MAX)
+    if (count > META_TOKENS_MAX)
         return ERROR_LINE("options flags are too long");
     req->more.flags = tokens_rest(t);
     while (tokens_next(t, &token) && take_flag(token, req, f))
@@ -204,7 +213,7 @@ static void
 parse_plain(struct tokens *t, struct request *req)
 {
     struct flags f = {.delta = 1};
-    bool is_line = false;
+    bool is_line;
     struct slice error = take_flags(t, req, &f, &is_line);
     if (error.len == 0 && !opaque_fits(&f))
         error = OPAQUE_TOO_LONG;
@@ -212,13 +221,14 @@ parse_plain(struct tokens *t, struct request *req)
         fail(req, error);
 }
 
-/* No flags, but for b as the first: memcached takes it only if something follows. */
+/* Flags say nothing, but for b as the first: memcached takes it only if something follows. */
 static void
 parse_debug(struct tokens *t, struct request *req)
 {
     struct flags f = {.delta = 1};
     struct slice token;
-    if (req->key.len > PROTO_KEY_BYTES_MAX) {
+    unsigned count;
+    if (!rest_is_flags(t, &count) || req->key.len > PROTO_KEY_BYTES_MAX) {
         fail(req, PROTO_BAD_FORMAT);
         return;
     }
@@ -271,7 +281,7 @@ parse_set(struct tokens *t, struct request *req)
     struct flags f = {.delta = 1};
     struct slice bytes;
     int32_t value_bytes;
-    bool is_line = false;
+    bool is_line;
     if (!tokens_next(t, &bytes) || !num_parse_i32(bytes, &value_bytes) || value_bytes < 0
         || value_bytes > PROTO_VALUE_BYTES_MAX) {
         fail(req, PROTO_BAD_FORMAT);
@@ -308,7 +318,7 @@ static void
 parse_arith(struct tokens *t, struct request *req)
 {
     struct flags f = {.delta = 1};
-    bool is_line = false;
+    bool is_line;
     struct slice error = take_flags(t, req, &f, &is_line);
     req->number = f.delta;
     if (is_line)

@@ -395,7 +395,7 @@ def arithmetic_reply(store, key, item, created, result, flags):
 # ---- me, mn ---------------------------------------------------------------------------------
 
 def explain(text, words):
-    if len(words) < 2 or len(words[1]) > KEY_MAX:
+    if len(words) < 2 or len(words[1]) > KEY_MAX or not flags_begin_well(words, 2):
         text.say(BAD_LINE)
         return
     key = words[1]

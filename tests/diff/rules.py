@@ -219,7 +219,7 @@ def me_base64(c):
 
 
 def meta_foreign_byte(c):
-    if any(w[0] not in FIRST for w in c.flags):
+    if any(w[0] not in FIRST for w in (c.words[2:] if c.verb == b"me" else c.flags)):
         return ANYTHING, False
 
 

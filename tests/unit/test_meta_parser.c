@@ -71,6 +71,8 @@ static const struct {
     {"mg foo \xff\r\n", BAD_FORMAT},
     {"mg foo v y !\r\n", BAD_FORMAT},
     {"ma foo !\r\n", BAD_FORMAT},
+    {"me foo !\r\n", BAD_FORMAT},
+    {"me foo v @\r\n", BAD_FORMAT},
     {"mg foo v v\r\n", DUPLICATE},
     {"mg foo P P\r\n", DUPLICATE},
     {"mg foo Oa Ob\r\n", DUPLICATE},
