@@ -164,8 +164,8 @@ index_local_fill(struct index *ix, struct index_local *local)
     local->recalls = recalls;
     while (local->spare_count > most)
         lines_give(&ix->lines, local->spare[--local->spare_count]);
-    local->spare_count +=
-        lines_take(&ix->lines, local->spare + local->spare_count, half - local->spare_count);
+    local->spare_count += lines_take(&ix->lines, local->spare + local->spare_count,
+                                     half - local->spare_count, &local->lines_busy);
 }
 
 void

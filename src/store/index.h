@@ -103,6 +103,7 @@ struct index_local {
     uint64_t spare[INDEX_SPARE_LINES];
     unsigned spare_count;
     uint32_t recalls;                  /* of the pool of lines, when they were taken */
+    bool lines_busy;                   /* another thread was at it when spares were looked for */
     int slots_delta;                   /* not handed in to slot_count yet */
 };
 
@@ -346,6 +347,13 @@ void index_remove(struct index *ix, struct index_hold *h, slot_word *slot,
 
 /* Takes spare lines, or gives some back; to be called outside locks, before an insertion. */
 void index_local_fill(struct index *ix, struct index_local *local);
+/* It found none, because another thread was at the pool: there may be some in a moment. */
+static inline bool
+index_awaits_lines(const struct index_local *local)
+{
+    return local->spare_count == 0 && local->lines_busy;
+}
+
 void index_local_drain(struct index *ix, struct index_local *local);
 
 /* ---- growing and shrinking, resize.c ------------------------------------------------------ */
@@ -356,7 +364,8 @@ void index_counted(struct index *ix, struct index_local *local, int delta,
 
 enum index_relief { INDEX_GREW, INDEX_FITS, INDEX_BUSY, INDEX_NO_ROOM };
 /* A group was full.  FITS: the index is as large as it should be, the keys are to blame; BUSY:
- * another thread is at it; NO_ROOM: at the limit, a segment has been asked for.  Outside locks. */
+ * another thread is at it, or at the lines; NO_ROOM: at the limit, a segment has been asked for.
+ * Outside locks. */
 enum index_relief index_relieve(struct index *ix, struct index_local *local,
                                 struct index_reader reader);
 

@@ -105,12 +105,16 @@ take_locked(struct line_pool *p, uint64_t *out_lines, unsigned most)
 }
 
 unsigned
-lines_take(struct line_pool *p, uint64_t *out_lines, unsigned most)
+lines_take(struct line_pool *p, uint64_t *out_lines, unsigned most, bool *out_busy)
 {
+    *out_busy = false;
     lock(p);
     unsigned n = take_locked(p, out_lines, most);
     unlock(p);
-    if (LIKELY(n == most) || atomic_exchange_explicit(&p->busy, true, memory_order_acquire))
+    if (LIKELY(n == most))
+        return n;
+    *out_busy = atomic_exchange_explicit(&p->busy, true, memory_order_acquire);
+    if (*out_busy)
         return n;
     if (charge_chunk(p)) {
         lock(p);

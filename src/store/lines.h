@@ -63,8 +63,9 @@ int lines_init(struct line_pool *p, uint64_t lines_max, bool huge_pages,
                struct budget *budget);
 void lines_fini(struct line_pool *p);
 
-/* Up to `most` lines; returns how many.  Not under another lock. */
-unsigned lines_take(struct line_pool *p, uint64_t *out_lines, unsigned most);
+/* Up to `most` lines; returns how many.  *out_busy: there may be more when another thread has
+ * charged a chunk, or given one back.  Not under another lock. */
+unsigned lines_take(struct line_pool *p, uint64_t *out_lines, unsigned most, bool *out_busy);
 void lines_give(struct line_pool *p, uint64_t line);
 
 /* Gives the last chunk back if all its lines are free: in two calls, a grace period between. */

@@ -259,7 +259,8 @@ enum index_relief
 index_relieve(struct index *ix, struct index_local *local, struct index_reader reader)
 {
     hand_in(ix, local);
-    return grow(ix, local, RELIEF_STEPS, reader);
+    enum index_relief relief = grow(ix, local, RELIEF_STEPS, reader);
+    return relief != INDEX_GREW && index_awaits_lines(local) ? INDEX_BUSY : relief;
 }
 
 /* ---- merging -------------------------------------------------------------------------------- */

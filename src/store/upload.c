@@ -325,6 +325,10 @@ store_upload_room(struct store_thread *t, struct store_upload *u, char **out_at,
         return STORE_OK;
     if (!link_ready(t))
         return link_no_segment(t);
+    if (UNLIKELY(index_awaits_lines(&t->local))) {
+        count(t, COUNT_AGAIN);         /* a whole piece cannot be put off */
+        return STORE_AGAIN;
+    }
     if (UNLIKELY(u->aside) && !admit_again(s, u)) {
         count(t, COUNT_AGAIN);
         return STORE_AGAIN;

@@ -386,13 +386,14 @@ prepare_trim(void)
     struct index_local *local;
     uint64_t lower[LINE_CHUNK];
     unsigned lower_count = 0;
+    bool busy;
     scene_open(true);
     for (unsigned n = 0; n < SCHEDULE_THREADS_MAX; n++)
         scene_put(n, STORE_SET, scene_key_of(100 + n, GROUP_BITS, 0, 0), 'z', 0);
     local = &scene.t[1]->local;
     index_local_drain(ix, local);
     while (ix->lines.chunk_count == 1)
-        lower_count += lines_take(&ix->lines, lower + lower_count, 1);
+        lower_count += lines_take(&ix->lines, lower + lower_count, 1, &busy);
     local->spare_count = 1;
     local->spare[0] = lower[--lower_count];
     index_local_fill(ix, local);

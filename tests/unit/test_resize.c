@@ -232,6 +232,46 @@ colliding_keys_fill_one_group(void **state)
     store_destroy(s);
 }
 
+/*
+ * A thread that charges lines or gives some back may be kept from running: until it is done others
+ * wait where they need a line.  Nothing is evicted for it.
+ */
+static void
+busy_lines_are_waited_for(void **state)
+{
+    (void)state;
+    const uint64_t count = 20000;
+    struct store *s = make_store(32 * MIB, 1);
+    struct store_thread *t = store_join(s);
+    struct store_upload *u;
+    struct store_stats stats;
+    enum store_outcome outcome = STORE_OK;
+    char text[32], *at;
+    size_t room;
+    uint64_t stored = 0;
+    store_enter(t);
+    atomic_store(&s->index.lines.busy, true);
+    for (; outcome == STORE_OK && stored < count; stored += outcome == STORE_OK) {
+        struct store_put put = {.mode = STORE_SET, .key = key_for(s, text, stored),
+                                .value = {(const char *)&stored, sizeof stored}};
+        outcome = store_put(t, &put, NULL);
+    }
+    assert_int_equal(outcome, STORE_AGAIN);
+    assert_int_equal(store_upload_open(t, MIB / 2, &u), STORE_OK);
+    assert_int_equal(store_upload_room(t, u, &at, &room), STORE_AGAIN);
+    atomic_store(&s->index.lines.busy, false);
+    assert_int_equal(store_upload_room(t, u, &at, &room), STORE_OK);
+    store_upload_abort(t, u);
+    store_leave(t);
+    set_range(t, stored, count);
+    store_stats_read(s, &stats);
+    assert_int_equal(stats.items_present, count);
+    assert_int_equal(stats.index_evicted, 0);
+    verify(s);
+    store_part(t);
+    store_destroy(s);
+}
+
 /* ---- what the sanitizer may not let pass ------------------------------------------------------ */
 
 #if defined __SANITIZE_ADDRESS__
@@ -334,6 +374,7 @@ main(void)
         cmocka_unit_test(limit_below_the_index),
         cmocka_unit_test(churn_keeps_lines_full),
         cmocka_unit_test(colliding_keys_fill_one_group),
+        cmocka_unit_test(busy_lines_are_waited_for),
         cmocka_unit_test(free_memory_is_poisoned),
         cmocka_unit_test(readers_find_everything_while_it_swings),
     };
