@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -171,6 +172,122 @@ static const struct scenario clean_touch_small = {
 static const struct scenario clean_touch_long = {
     .name = "clean_touch_long", .prepare = prepare_long, .begin = one_key_begin,
     .threads = {maintain_0, touch_1, one_key_get_2}, .check = check_clean_touch,
+    .finish = scene_close,
+};
+
+/* ---- cleaning: what is made of the old value ------------------------------------------------- */
+
+#define APPENDED 20u
+
+static char appended[APPENDED + 1] = "aaaaaaaaaaaaaaaaaaaa";
+static struct store_view appended_view;
+
+static void
+append_2(void)
+{
+    struct store_put put = {.mode = STORE_APPEND, .key = the_key, .value = {appended, APPENDED}};
+    store_enter(scene.t[2]);
+    found.put[2] = store_put(scene.t[2], &put, NULL);
+    store_leave(scene.t[2]);
+}
+
+static void
+get_first_1(void)
+{
+    store_enter(scene.t[1]);
+    SCENE_EXPECT(store_get(scene.t[1], &the_key, NULL, &appended_view) == STORE_OK);
+    store_leave(scene.t[1]);
+}
+
+static void
+check_clean_append(void)
+{
+    struct store_view v;
+    store_enter(scene.t[SCENE_MAIN]);
+    SCENE_EXPECT(was_cleaned());
+    SCENE_EXPECT(found.put[2] == STORE_OK);
+    SCENE_EXPECT(store_get(scene.t[SCENE_MAIN], &the_key, NULL, &v) == STORE_OK);
+    SCENE_EXPECT(appended_view.value_bytes == v.value_bytes ||
+                 appended_view.value_bytes + APPENDED == v.value_bytes);
+    for (size_t i = 0; i < v.value_bytes; i++)
+        SCENE_EXPECT(v.value[i] == 'a');
+    store_leave(scene.t[SCENE_MAIN]);
+    scene_verify();
+}
+
+static const struct scenario clean_append_small = {
+    .name = "clean_append_small", .prepare = prepare_small, .begin = one_key_begin,
+    .threads = {maintain_0, get_first_1, append_2}, .check = check_clean_append,
+    .finish = scene_close,
+};
+
+static const struct scenario clean_append_long = {
+    .name = "clean_append_long", .prepare = prepare_long, .begin = one_key_begin,
+    .threads = {maintain_0, get_first_1, append_2}, .check = check_clean_append,
+    .finish = scene_close,
+};
+
+/* A number in place of 'a', in the same segment. */
+static void
+prepare_number(void)
+{
+    scene_open(true);
+    the_key = scene_key(0);
+    other_key = scene_key(1);
+    struct store_put put = {.mode = STORE_SET, .key = the_key, .value = {"9990", 4}};
+    store_enter(scene.t[0]);
+    store_put(scene.t[0], &put, NULL);
+    store_leave(scene.t[0]);
+    scene_put(0, STORE_SET, other_key, 'o', 0);
+    scene_seal(0);
+    scene_put(1, STORE_SET, scene_key(11), 'z', 0);
+    scene_put(2, STORE_SET, scene_key(12), 'z', 0);
+    scene_leave_segments(1);
+}
+
+static void
+increase(unsigned thread, uint64_t delta)
+{
+    struct store_arith how = {.key = the_key, .delta = delta};
+    struct store_number number = {0};
+    store_enter(scene.t[thread]);
+    found.put[thread] = store_arith(scene.t[thread], &how, &number);
+    store_leave(scene.t[thread]);
+    found.number[thread] = number.number;
+}
+
+/* In place, where it is the first. */
+static void
+increase_1(void)
+{
+    increase(1, 4);
+}
+
+/* Never: the text gets longer. */
+static void
+increase_2(void)
+{
+    increase(2, 60);
+}
+
+static void
+check_clean_incr(void)
+{
+    SCENE_EXPECT(was_cleaned());
+    SCENE_EXPECT(found.put[1] == STORE_OK && found.put[2] == STORE_OK);
+    SCENE_EXPECT((found.number[1] == 9994 && found.number[2] == 10054) ||
+                 (found.number[2] == 10050 && found.number[1] == 10054));
+    struct store_view v;
+    store_enter(scene.t[SCENE_MAIN]);
+    SCENE_EXPECT(store_get(scene.t[SCENE_MAIN], &the_key, NULL, &v) == STORE_OK);
+    SCENE_EXPECT(v.value_bytes == 5 && memcmp(v.value, "10054", 5) == 0);
+    store_leave(scene.t[SCENE_MAIN]);
+    scene_verify();
+}
+
+static const struct scenario clean_incr = {
+    .name = "clean_incr", .prepare = prepare_number, .begin = one_key_begin,
+    .threads = {maintain_0, increase_1, increase_2}, .check = check_clean_incr,
     .finish = scene_close,
 };
 
@@ -337,6 +454,9 @@ SCENE_CASE(clean_set_long)
 SCENE_CASE(clean_delete)
 SCENE_CASE(clean_touch_small)
 SCENE_CASE(clean_touch_long)
+SCENE_CASE(clean_append_small)
+SCENE_CASE(clean_append_long)
+SCENE_CASE(clean_incr)
 SCENE_CASE(evict_get_set)
 SCENE_CASE(evict_get_delete)
 SCENE_CASE(reuse_alone)
@@ -357,6 +477,9 @@ main(void)
         cmocka_unit_test(test_clean_delete),
         cmocka_unit_test(test_clean_touch_small),
         cmocka_unit_test(test_clean_touch_long),
+        cmocka_unit_test(test_clean_append_small),
+        cmocka_unit_test(test_clean_append_long),
+        cmocka_unit_test(test_clean_incr),
         cmocka_unit_test(test_evict_get_set),
         cmocka_unit_test(test_evict_get_delete),
         cmocka_unit_test(test_reuse_alone),
