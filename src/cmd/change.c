@@ -152,6 +152,15 @@ put_of(struct cmd_thread *t, const struct request *req)
     return put;
 }
 
+/* The value found no room for itself: whatever was to be done with it, that is not NOT_STORED. */
+static enum cmd_outcome
+value_refused(struct cmd_thread *t, const struct request *req, enum store_outcome why,
+              struct reply *reply)
+{
+    return why == STORE_AGAIN ? store_done(t, req, why, NULL, reply)
+                              : store_refused(t, req, why, reply);
+}
+
 /* A long value that came in one run with its command line: copied into an upload of its own. */
 static enum store_outcome
 upload_whole(struct cmd_thread *t, struct slice value, struct store_upload **out_upload)
@@ -192,7 +201,7 @@ run_store(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
     if (UNLIKELY(put.value.len > store_inline_bytes_max(t->cmd->config.store))) {
         enum store_outcome outcome = upload_whole(t, put.value, &put.upload);
         if (outcome != STORE_OK)
-            return store_done(t, req, outcome, NULL, reply);
+            return value_refused(t, req, outcome, reply);
     }
     struct store_result result;
     enum store_outcome outcome = store_put(t->store, &put, &result);
@@ -300,7 +309,7 @@ cmd_begin_body(struct cmd_thread *t, const struct request *req, struct reply *re
     if (!u) {
         if (outcome == STORE_OK)
             store_upload_abort(t->store, store);
-        store_done(t, req, STORE_NO_MEMORY, NULL, reply);
+        store_refused(t, req, STORE_NO_MEMORY, reply);
         return CMD_BODY_SWALLOW;
     }
     u->store = store;
@@ -380,7 +389,7 @@ cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u, struct reply *repl
         return CMD_FULL;
     enum cmd_outcome outcome;
     if (!u->store) {
-        outcome = store_done(t, &u->req, STORE_NO_MEMORY, NULL, reply);
+        outcome = store_refused(t, &u->req, STORE_NO_MEMORY, reply);
     } else if (memcmp(u->tail, "\r\n", tail_bytes) != 0) {
         store_upload_abort(t->store, u->store);
         outcome = bad_chunk(t, &u->req, reply);

@@ -311,6 +311,25 @@ def test_without_memory(larder):
         assert c.ask(b"mg key0 s\r\n") == b"HD s3000 X W\r\n"
 
 
+def test_a_long_value_that_finds_no_memory(larder):
+    """-M: it is refused as such, with append and prepend as well; ms takes the old one with it."""
+    running = larder("-m", "8", "-M")
+    refused = b"SERVER_ERROR out of memory storing object\r\n"
+    value = b"x" * 500000
+    with running.connect() as c:
+        i = 0
+        while c.ask(ms(b"key%d" % i, b"x" * 3000)) == b"HD\r\n":
+            i += 1
+        for command in (b"append", b"prepend", b"add", b"replace"):
+            for key in (b"key1", b"none"):
+                line = b"%s %s 0 0 500000\r\n" % (command, key)
+                assert c.ask(line + value + b"\r\n") == refused
+        assert c.ask(b"mg key1 s\r\n") == b"HD s3000\r\n"
+        assert c.ask(ms(b"key1", value, b"MA")) == refused
+        assert c.ask(b"mg key1 s\r\n") == b"EN\r\n"
+        assert int(running.stats()["store_no_memory"]) >= 9
+
+
 # ---- hostile lines --------------------------------------------------------------------------
 
 def test_lines_of_2048_bytes(larder):
