@@ -18,12 +18,14 @@ from store import Options, Store  # noqa: F401  (of the interface)
 
 class Event:
     """One command as the model understood it, and what it says to it."""
-    __slots__ = ("what", "replies", "refused", "reshaped", "huge", "longer")
+    __slots__ = ("what", "replies", "refused", "held", "renewed", "reshaped", "huge", "longer")
 
     def __init__(self, what):
         self.what = what        # a line with its end, or a model_binary.Request
         self.replies = []
         self.refused = False    # its data is thrown away
+        self.held = False       # a number was counted while others may have held it
+        self.renewed = False    # mg or me shows an item that was counted so
         self.reshaped = False   # a number was changed where it stood, and more than the number
         self.longer = False     # a number has got more digits than it had
         self.huge = False       # a number of 2^63 and more was counted, or nothing but blanks
@@ -61,6 +63,18 @@ class Connection:
     def say(self, reply):
         self.replies.append(reply)
         self.log[-1].replies.append(reply)
+
+    def shown(self, key, holds):
+        """The command shows this item; its reply refers to it until it is sent, or has a copy."""
+        if holds:
+            self.store.held.add(key)
+        self.log[-1].renewed = key in self.store.renewed
+
+    def counted(self):
+        """The command has called add() of the store."""
+        event, store = self.log[-1], self.store
+        event.reshaped, event.huge, event.longer = store.reshaped, store.huge, store.longer
+        event.held = store.counted_held
 
     def between_commands(self):
         """Nothing is awaited but the beginning of a command."""

@@ -172,6 +172,7 @@ class Binary:
             else:
                 self.fail(r, MISS)
             return
+        self.c.shown(r.key, True)
         self.answer(r, extras=item.flags.to_bytes(4, "big"), key=r.key if with_key else b"",
                     value=b"" if r.what == 0x1c else item.value,
                     cas=store.show_cas_bytes(item.cas))
@@ -189,11 +190,9 @@ class Binary:
     def arithmetic(self, r):
         store = self.store
         delta, initial, exptime = struct.unpack(">QQI", r.extras)
-        self.store.reshaped = self.store.huge = self.store.longer = False
+        store.counted_held = store.reshaped = store.huge = store.longer = False
         result, item = store.add(r.key, r.what == 5, delta, r.cas)
-        self.c.log[-1].reshaped = self.store.reshaped
-        self.c.log[-1].huge = self.store.huge
-        self.c.log[-1].longer = self.store.longer
+        self.c.counted()
         if result == NOT_FOUND:
             if exptime == 0xffffffff:
                 self.fail(r, MISS)

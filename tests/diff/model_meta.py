@@ -171,6 +171,7 @@ def get(text, words):
         item = Item(b"", 0, 0)
         store.put(key, item, flags.get("E"))
         created = True
+    text.c.shown(key, True)
     text.say(get_reply(store, key, item, created, flags))
 
 
@@ -216,7 +217,7 @@ def get_reply(store, key, item, created, flags):
         said.append(b"W")
         item.sent = True
     if "u" not in flags:
-        item.fetched = True
+        store.read(key, item)
         item.used = store.now
     line = b" ".join(said) + b"\r\n"
     return line + item.value + b"\r\n" if value else line
@@ -345,11 +346,9 @@ def arithmetic(text, words):
         text.say(OPAQUE_TOO_LONG)
         return
     store, key = text.store, flags.key
-    text.store.reshaped = text.store.huge = text.store.longer = False
+    store.counted_held = store.reshaped = store.huge = store.longer = False
     result, item = store.add(key, up, flags.get("D", 1), flags.get("C", 0), flags.get("E"))
-    text.c.log[-1].reshaped = text.store.reshaped
-    text.c.log[-1].huge = text.store.huge
-    text.c.log[-1].longer = text.store.longer
+    text.c.counted()
     created = False
     if result == NON_NUMERIC:
         text.say(NOT_A_NUMBER)
@@ -410,6 +409,7 @@ def explain(text, words):
     if item is None:
         text.say(b"EN\r\n")
         return
+    text.c.shown(key, False)
     unknown = store.marks.any_number() if store.marks else b"0"
     text.say(b"ME %s exp=%s la=%s cas=%s fetch=%s cls=%s size=%s\r\n" % (
         base64.b64encode(key) if item.binary else key, store.show_ttl(item),

@@ -281,11 +281,10 @@ class Text:
         elif delta is None:
             reply = BAD_DELTA
         else:
-            self.store.reshaped = self.store.huge = self.store.longer = False
-            result, _ = self.store.add(words[1], words[0] == b"incr", delta)
-            self.c.log[-1].reshaped = self.store.reshaped
-            self.c.log[-1].huge = self.store.huge
-            self.c.log[-1].longer = self.store.longer
+            store = self.store
+            store.counted_held = store.reshaped = store.huge = store.longer = False
+            result, _ = store.add(words[1], words[0] == b"incr", delta)
+            self.c.counted()
             if result == NOT_FOUND:
                 reply = b"NOT_FOUND\r\n"
             elif result == NON_NUMERIC:

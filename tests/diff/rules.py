@@ -4,22 +4,23 @@ A rule has a name, the recording that decides for 1.6.45, and a function of one 
 model understood: a line, or a binary request.  Where it applies it says what 1.6.18 answers there
 (or ANYTHING), and whether both agree about all that follows.  Where they do not (data is read as
 commands, a value is stored in one and not in the other), the rest of the batch is not compared.
+Some rules rewrite the reply instead; where several apply they do so together.
 
 A rule is asked before replies are compared: the state may differ where replies do not.
 """
-import base64
 import re
 
 import marks
 from model import Event
 from model_binary import COMMANDS
-from model_meta import FIRST, OPAQUE_MAX, WORDS_MAX
+from model_meta import FIRST, OPAQUE_MAX, WORDS_MAX, decode
 from model_text import KEY_MAX, LINE_MAX, TOKENS_MAX, number
 
 ERROR = b"ERROR\r\n"
 BAD_LINE = b"CLIENT_ERROR bad command line format\r\n"
 STORAGE = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
 META = (b"mg", b"ms", b"md", b"ma")
+SHOWING = (b"mg", b"me")
 ANYTHING = None
 # How many words a command has in 1.6.18, itself included.
 COUNTS = {b"set": (5, 6), b"add": (5, 6), b"replace": (5, 6), b"append": (5, 6),
@@ -48,7 +49,9 @@ class Line:
         line = event.what
         self.raw = line
         self.refused = event.refused
+        self.renewed = event.renewed
         self.piece = piece      # its beginning may belong to a value
+        self.follow = MUCH      # how many bytes may come after it
         self.expected = expected
         body = line[:-1]
         self.line = body[:-1] if body[-1:] == b"\r" else body
@@ -142,6 +145,8 @@ FLAG_ERROR = re.compile(rb"CLIENT_ERROR (duplicate flag|invalid flag|bad token i
                         rb"format|bad command line format|error decoding key|options flags are "
                         rb"too long|invalid numeric \w+ value|invalid or duplicate flag)\r\n")
 SHOWN_KEY = re.compile(rb" k([A-Za-z0-9+/]+=*) b(?=[ \r])")
+SHOWN_KEY_OF_ME = re.compile(rb"(?<=ME )([A-Za-z0-9+/]+=*)(?= exp=)")
+TIME_LEFT = re.compile(rb" exp=(?=%ss[1-9])" % marks.HEAD)
 NOT_A_NUMBER = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
 NOT_A_NUMBER_TEXT = b"Non-numeric server-side value for incr or decr"
 NOT_A_NUMBER_HEAD = b"\x81%c" + bytes(5) + b"\6\0\0\0\x2e"
@@ -179,26 +184,6 @@ def ms_append(c):
     if c.verb == b"ms" and any(w[:2] in (b"MA", b"MP") for w in c.flags) and any(
             w[:1] == b"N" or w[:1] == b"C" and w[1:].strip(b"0") == b"" for w in c.flags):
         return ANYTHING, False
-
-
-def base64_forgotten(c):
-    """append and incr forget that a key was in base64."""
-    if c.verb == b"mg" and SHOWN_KEY.search(c.expected):
-        return SHOWN_KEY.sub(lambda m: b" k" + base64.b64decode(m.group(1)), c.expected), True
-
-
-def counted_while_held(c):
-    """Counting makes a new item where an earlier reply holds the old one: nobody has fetched it."""
-    if c.verb == b"me" and b" fetch=yes" in c.expected:
-        return c.expected.replace(b" fetch=yes", b" fetch=no"), True
-    if c.verb == b"mg" and b" h1" in c.expected:
-        return c.expected.replace(b" h1", b" h0"), True
-
-
-def me_exptime(c):
-    """It shows the time that is left as a negative number."""
-    if c.verb == b"me" and b" exp=" + marks.HEAD in c.expected:
-        return re.sub(rb" exp=[^;]*;", b" exp=" + marks.any_number(), c.expected), True
 
 
 def ma_quiet_vivify(c):
@@ -254,6 +239,26 @@ def ms_not_swallowed(c):
         return ANYTHING, False
 
 
+# ---- what rewrites a reply --------------------------------------------------------------------
+
+def base64_forgotten(c):
+    """append, and counting that makes a new item, forget that a key was in base64."""
+    pattern, sign = (SHOWN_KEY, b" k") if c.verb == b"mg" else (SHOWN_KEY_OF_ME, b"")
+    return pattern.sub(lambda m: sign + (decode(m.group(1)) or m.group(1)), c.expected)
+
+
+def nobody_has_fetched(c):
+    """The new item that counting has made where the old one is held."""
+    if not c.renewed:
+        return c.expected
+    return c.expected.replace(b" fetch=yes", b" fetch=no").replace(b" h1", b" h0")
+
+
+def me_exptime(c):
+    """It shows the time that is left as a negative number."""
+    return TIME_LEFT.sub(b" exp=-", c.expected) if c.verb == b"me" else c.expected
+
+
 # ---- what changes replies to commands before it -----------------------------------------------
 
 def closes(c):
@@ -264,15 +269,18 @@ def closes(c):
     return long_key or guard or len(c.raw) > LINE_MAX
 
 
-def lenient_length(c):
-    """It may wait for more than comes, and holds back its replies."""
+def awaits_more(c):
+    """It waits for more data than comes, and holds back its replies.
+
+    The length is a number to 1.6.18 alone; or the line is, and its length is for what the model
+    finds in the data: "replace f 1 1 1000 3" as the value of a line that 1.6.18 has refused."""
     at = 2 if c.verb == b"ms" else 4
     if c.verb not in STORAGE and c.verb != b"ms" or len(c.words) <= at:
         return False
     if c.line[:1] == b" " and LENIENT.match(c.words[at]):
         return True  # to 1.6.18 it is a command
     length = number(c.words[at], 32, True)
-    return length > MUCH if length is not None else LENIENT.match(c.words[at])
+    return length + 2 > c.follow if length is not None else LENIENT.match(c.words[at])
 
 
 def ms_reads_on(c):
@@ -300,7 +308,8 @@ TEXT = (
 WHOLE = (
     ("replies lost by a close", "get/key-251-drops-earlier-pipelined-replies parse/http-get "
      "parse/long-junk-no-newline", closes),
-    ("lenient lengths", "set/length-12-digits set/length-plus ms/len-alpha", lenient_length),
+    ("data that does not come", "set/length-12-digits set/length-plus ms/len-alpha set/key-251",
+     awaits_more),
     ("data after a foreign byte", "mg/invalid-flag-bang", ms_reads_on),
 )
 META_RULES = (
@@ -309,11 +318,8 @@ META_RULES = (
     ("too many words", "mg/19-flags ma/too-many-flags", meta_words_too_many),
     ("opaque that is too long", "mg/O-max-31 ma/O-too-long", meta_late_opaque),
     ("N and C0 of append", "ms/mode-P-miss-N ms/C0-existing", ms_append),
-    ("base64 forgotten", "mg/binary-key-text-alias mg/binary-vivify-k", base64_forgotten),
     ("quiet vivify of ma", "ma/N-q", ma_quiet_vivify),
     ("over-long key of ma", "ma/bad-base64 ma/dup-flag", ma_long_key),
-    ("time left of me", "me/hit-fetched", me_exptime),
-    ("fetched or not", "me/hit-fetched mg/order-3-h-l", counted_while_held),
     ("base64 of me", "me/b-flag-alone-ignored", me_base64),
     ("foreign byte as flag", "mg/invalid-flag-bang mg/invalid-flag-brace", meta_foreign_byte),
     ("mode", "ms/mode-only-first-char ma/mode-lowercase-d ms/mode-empty", meta_mode),
@@ -322,6 +328,17 @@ META_RULES = (
     ("errors of md", "md/dup-flag md/invalid-flag md/bad-base64", md_error),
     ("data of a refused ms", "ms/key-251 ms/O-max", ms_not_swallowed),
     ("size of ms", "ms/return-order-1 ms/mode-A-hit-N", ms_size),
+)
+# Counting makes a new item where the number has become longer, or the old one is held: by a reply
+# that is not sent yet, or, if it was read again, for a moment by the LRU list.  The new one is not
+# padded with blanks, nobody has fetched it, marks of staleness go, and T of ma belongs to the old.
+RENEWED = ("number in a new item", "incr/wrap-64 decr/floor-zero ma/T ma/stale-kept")
+# Of mg and me.
+REWRITES = (
+    ("base64 forgotten", "mg/binary-key-text-alias mg/binary-vivify-k me/binary-item",
+     base64_forgotten),
+    (*RENEWED, nobody_has_fetched),
+    ("time left of me", "me/hit-fetched", me_exptime),
 )
 
 
@@ -367,19 +384,14 @@ WHOLE_BINARY = (
     ("huge body", "bin/issue_192", binary_huge_body),
     ("body of an unknown opcode", "bin/unknown-opcode-body-swallowed", binary_unknown_opcode),
 )
-# A reply that is not sent yet holds the item, so that a number is not changed where it stands: it
-# is not padded with blanks then, and marks of staleness go.
 # 1.6.18 looks for a minus sign behind a number of 2^63 and more, and for a number behind blanks, in
 # what an earlier item left there.
 BEHIND = ("what lies behind a number", "incr/near-max ma/J-max")
 # An empty value is not a number there, and then no CAS number is compared.
 EMPTY = ("CAS number of an empty value", "incr/empty ma/C-mismatch-q")
-# T of ma is lost where the number gets longer.
-LOST = ("time of a number that gets longer", "ma/T")
-READ_BY_OTHERS = ("number that an earlier reply holds", "incr/wrap-64 decr/floor-zero")
-NAMES = frozenset(
-    name for name, _, _ in TEXT + META_RULES + BINARY + WHOLE + WHOLE_BINARY) | {
-        READ_BY_OTHERS[0], BEHIND[0], EMPTY[0], LOST[0]}
+CITED = tuple(row[:2] for row in (*TEXT, *META_RULES, *REWRITES, *BINARY, *WHOLE, *WHOLE_BINARY,
+                                  RENEWED, BEHIND, EMPTY))
+NAMES = frozenset(name for name, _ in CITED)
 
 
 def whole(kind, events, stream):
@@ -390,9 +402,13 @@ def whole(kind, events, stream):
                 if applies(event.what):
                     return name
         return None
-    # What is data for the model may be a line for 1.6.18, after data of a refused line.
     lines = [Line(event, b"") for event in events]
-    lines += [Line(Event(line + b"\n"), b"", True) for line in stream.split(b"\n")]
+    # What is data for the model may be a line for 1.6.18, after data of a refused line.
+    left = len(stream)
+    for line in stream.split(b"\n"):
+        lines.append(Line(Event(line + b"\n"), b"", True))
+        left -= len(line) + 1
+        lines[-1].follow = left
     for c in lines:
         for name, _, applies in WHOLE:
             if applies(c):
@@ -416,10 +432,9 @@ def explain(kind, event, expected, said, at, known):
         return BEHIND[0], at, False
     if (event.huge or compared) and bad and said.startswith(bad, at):
         return (BEHIND if event.huge else EMPTY)[0], at + len(bad), not event.huge
-    if event.longer and kind != "binary" and b"T" in [w[:1] for w in c.flags]:
-        return LOST[0], at, False
-    if event.reshaped:
-        return READ_BY_OTHERS[0], at, False
+    timed = kind != "binary" and b"T" in [w[:1] for w in c.flags]
+    if event.held and (event.reshaped or timed) or event.longer and timed:
+        return RENEWED[0], at, False
     for name, _, applies in table:
         found = applies(c)
         if found is None:
@@ -431,4 +446,19 @@ def explain(kind, event, expected, said, at, known):
             end = marks.match(one, said, at, known)
             if end >= 0:
                 return name, end, goes_on
+    return rewritten(c, said, at, known) if kind != "binary" and c.verb in SHOWING else None
+
+
+def rewritten(c, said, at, known):
+    """As explain, for mg and me: each rule that changes the reply may be what it takes."""
+    found = [(None, c.expected)]
+    for name, _, rewrite in REWRITES:
+        for first, c.expected in tuple(found):
+            other = rewrite(c)
+            if other != c.expected:
+                found.append((first or name, other))
+    for name, reply in found[1:]:
+        end = marks.match(reply, said, at, known)
+        if end >= 0:
+            return name, end, True
     return None

@@ -106,6 +106,9 @@ class Store:
         self.flush_at = 0         # what was stored before that time is gone from then on
         self.detail = None        # prefix -> [get, hit, set, del] when switched on
         self.unsteady = set()
+        self.held = set()         # keys of items that a reply, or the LRU list, may refer to
+        self.renewed = set()      # keys of items that were counted meanwhile
+        self.counted_held = False
         self.reshaped = False     # by the last add(): see model.Event
         self.huge = False
         self.longer = False
@@ -168,7 +171,7 @@ class Store:
         """As a client reads it."""
         item = self.find(key)
         if item is not None:
-            item.fetched = True
+            self.read(key, item)
             item.used = self.now
         if self.detail is not None:
             self.count(key, 0)
@@ -181,8 +184,14 @@ class Store:
         if item is not None:
             self.set_expiry(key, item, self.expiry(seconds))
             item.used = self.now
-            item.fetched = True
+            self.read(key, item)
         return item
+
+    def read(self, key, item):
+        """What is read again is held for a moment by whoever moves it in the LRU list."""
+        if item.fetched:
+            self.held.add(key)
+        item.fetched = True
 
     def set_expiry(self, key, item, expires):
         item.expires = expires
@@ -217,6 +226,8 @@ class Store:
         item.order = self.order
         item.stored = item.used = self.now
         self.items[key] = item
+        self.held.discard(key)
+        self.renewed.discard(key)
         if self.marks and self.now < item.expires < self.now + SOON:
             self.unsteady.add(key)
 
@@ -287,6 +298,7 @@ class Store:
             return NON_NUMERIC, None
         self.huge = number >= U64 >> 1
         number = (number + delta) % U64 if up else max(number - delta, 0)
+        self.counted_held = key in self.held
         text = b"%d" % number
         self.longer = len(text) > len(item.value)
         self.reshaped = len(text) < len(item.value) or item.stale or item.sent
@@ -299,6 +311,8 @@ class Store:
             new.binary = self.larder and item.binary
             self.put(key, new, cas)
             item = new
+        if self.counted_held:
+            self.renewed.add(key)
         return number, item
 
     def flush(self, delay):
