@@ -4,7 +4,8 @@ A rule has a name, the recording that decides for 1.6.45, and a function of one 
 model understood: a line, or a binary request.  Where it applies it says what 1.6.18 answers there
 (or ANYTHING), and whether both agree about all that follows.  Where they do not (data is read as
 commands, a value is stored in one and not in the other), the rest of the batch is not compared.
-Some rules rewrite the reply instead; where several apply they do so together.
+Some rules rewrite the reply instead; where several apply they do so together.  A cause that shows
+in several places has one name, and a row for each of them.
 
 A rule is asked before replies are compared: the state may differ where replies do not.
 """
@@ -40,6 +41,8 @@ NUMBERS = {b"incr": (2, 64, False), b"decr": (2, 64, False), b"touch": (2, 32, T
            b"gat": (1, 32, True), b"gats": (1, 32, True), b"flush_all": (1, 32, True),
            b"cas": (5, 64, False), b"verbosity": (1, 32, False),
            b"cache_memlimit": (1, 32, False)}
+NUMBERS_OF_FLAGS = {b"C": (64, False), b"J": (64, False), b"D": (64, False), b"F": (32, False),
+                    b"T": (32, True), b"N": (32, True), b"R": (32, True)}
 
 
 class Line:
@@ -127,16 +130,21 @@ def shutdown_text(c):
 
 def refused_not_swallowed(c):
     """The line is refused, and the data is read as commands."""
-    if c.refused and c.verb in STORAGE and not c.expected.startswith(b"SERVER_ERROR"):
+    if c.refused and not (c.verb in STORAGE and c.expected.startswith(b"SERVER_ERROR")):
         return ANYTHING, False
 
 
 def lenient_number(c):
+    numbers = []
     if c.verb in NUMBERS:
         at, bits, signed = NUMBERS[c.verb]
-        if len(c.words) > at and number(c.words[at], bits, signed) is None and \
-                LENIENT.match(c.words[at]):
-            return ANYTHING, False
+        numbers = [(word, bits, signed) for word in c.words[at:at + 1]]
+    for flag in c.flags:
+        bits, signed = NUMBERS_OF_FLAGS.get(flag[:1], (0, False))
+        if bits:
+            numbers.append((flag[1:], bits, signed))
+    if any(number(*one) is None and LENIENT.match(one[0]) for one in numbers):
+        return ANYTHING, False
 
 
 # ---- meta commands --------------------------------------------------------------------------
@@ -213,13 +221,6 @@ def meta_mode(c):
         return ANYTHING, False
 
 
-def meta_lenient_number(c):
-    for w in c.flags:
-        bits = 64 if w[:1] in (b"C", b"J", b"D") else 32 if w[:1] in (b"T", b"N", b"R", b"F") else 0
-        if bits and number(w[1:], bits, w[:1] not in b"CJDF") is None and LENIENT.match(w[1:]):
-            return ANYTHING, False
-
-
 def error_of_f(c):
     """A bad number after F has no text of its own: an earlier one stays."""
     if c.expected == BAD_LINE and any(w[:1] == b"F" and number(w[1:], 32) is None
@@ -232,11 +233,6 @@ def error_of_f(c):
 def md_error(c):
     if c.verb == b"md" and FLAG_ERROR.fullmatch(c.expected):
         return INVALID_OR_DUPLICATE, True
-
-
-def ms_not_swallowed(c):
-    if c.verb == b"ms" and c.refused:
-        return ANYTHING, False
 
 
 # ---- what rewrites a reply --------------------------------------------------------------------
@@ -302,15 +298,17 @@ TEXT = (
     ("version", "version/plain", version),
     ("noreply of unknown commands", "set/bad-chunk-noreply", unknown_noreply),
     ("shutdown's refusal", "shutdown/disabled-graceful", shutdown_text),
-    ("data of a refused line", "set/key-251 set/flags-alpha cas/bad-cas", refused_not_swallowed),
-    ("lenient numbers", "incr/delta-23-digits mg/T-overflow touch/float-exptime", lenient_number),
+    ("data of a refused line", "set/key-251 set/flags-alpha cas/bad-cas ms/key-251",
+     refused_not_swallowed),
+    ("lenient numbers", "incr/delta-23-digits touch/float-exptime mg/T-overflow ms/F-too-big",
+     lenient_number),
 )
 WHOLE = (
     ("replies lost by a close", "get/key-251-drops-earlier-pipelined-replies parse/http-get "
      "parse/long-junk-no-newline", closes),
     ("data that does not come", "set/length-12-digits set/length-plus ms/len-alpha set/key-251",
      awaits_more),
-    ("data after a foreign byte", "mg/invalid-flag-bang", ms_reads_on),
+    ("foreign byte as flag", "mg/invalid-flag-bang", ms_reads_on),
 )
 META_RULES = (
     ("flags of newer versions", "mg/N-vivify ms/E md/x mg/C-match-hides-value",
@@ -323,10 +321,8 @@ META_RULES = (
     ("base64 of me", "me/b-flag-alone-ignored", me_base64),
     ("foreign byte as flag", "mg/invalid-flag-bang mg/invalid-flag-brace", meta_foreign_byte),
     ("mode", "ms/mode-only-first-char ma/mode-lowercase-d ms/mode-empty", meta_mode),
-    ("lenient numbers of flags", "mg/T-overflow ms/F-too-big ms/E-overflow", meta_lenient_number),
     ("error of F", "mg/F-bad-arg mg/two-errors-last-message-wins", error_of_f),
     ("errors of md", "md/dup-flag md/invalid-flag md/bad-base64", md_error),
-    ("data of a refused ms", "ms/key-251 ms/O-max", ms_not_swallowed),
     ("size of ms", "ms/return-order-1 ms/mode-A-hit-N", ms_size),
 )
 # Counting makes a new item where the number has become longer, or the old one is held: by a reply
@@ -379,7 +375,7 @@ BINARY = (
     ("prefix of stat", "bin/stat-reset stats/prefix-r", binary_prefix_of_stat),
 )
 WHOLE_BINARY = (
-    ("replies lost by a wrong magic", "bin/bad-magic-second-packet", binary_bad_magic),
+    ("replies lost by a close", "bin/bad-magic-second-packet", binary_bad_magic),
     ("body of touch, gat and stat", "bin/get-with-value", binary_body_unchecked),
     ("huge body", "bin/issue_192", binary_huge_body),
     ("body of an unknown opcode", "bin/unknown-opcode-body-swallowed", binary_unknown_opcode),

@@ -15,7 +15,7 @@ import replay_recordings as recordings
 import rules
 import server
 
-RULES_MAX = 45
+RULES_MAX = 40
 COMMANDS = 8000 * (10 if os.environ.get("LARDER_TEST_LONG") else 1)
 
 
