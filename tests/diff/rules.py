@@ -206,8 +206,8 @@ def ma_long_key(c):
 
 
 def me_base64(c):
-    """The flag b of me needs no further word."""
-    if c.verb == b"me" and c.words[2:3] and c.words[2][:1] == b"b":
+    """The flag b of me must be a word of its own."""
+    if c.verb == b"me" and c.words[2:3] and c.words[2][:1] == b"b" and c.words[2] != b"b":
         return ANYTHING, False
 
 
@@ -318,7 +318,7 @@ META_RULES = (
     ("N and C0 of append", "ms/mode-P-miss-N ms/C0-existing", ms_append),
     ("quiet vivify of ma", "ma/N-q", ma_quiet_vivify),
     ("over-long key of ma", "ma/bad-base64 ma/dup-flag", ma_long_key),
-    ("base64 of me", "me/b-flag-alone-ignored", me_base64),
+    ("base64 of me", "me/b-flag-alone-ignored me/b-flag-with-4-tokens", me_base64),
     ("foreign byte as flag", "mg/invalid-flag-bang mg/invalid-flag-brace", meta_foreign_byte),
     ("mode", "ms/mode-only-first-char ma/mode-lowercase-d ms/mode-empty", meta_mode),
     ("error of F", "mg/F-bad-arg mg/two-errors-last-message-wins", error_of_f),
