@@ -28,6 +28,13 @@ parse_any(struct conn *c, const char *in, size_t len, size_t *searched, struct r
                                                : proto_parse(in, len, searched, req, used);
 }
 
+/* As long as a list of statistics is made, others could do hundreds of gets. */
+static bool
+ends_turn(const struct request *req)
+{
+    return req->verb == VERB_STATS;
+}
+
 bool
 visit_parse(struct conn_worker *w, struct visit *v, uint8_t number)
 {
@@ -63,7 +70,7 @@ visit_parse(struct conn_worker *w, struct visit *v, uint8_t number)
         return false;
     }
     v->parsed += used;
-    v->requests++;
+    v->requests = UNLIKELY(ends_turn(req)) ? w->config.requests_per_turn : v->requests + 1;
     w->batch_keys += req->key_count;
     w->items[w->batch_count++] = (struct batch_item){
         .visit = number, .parse = (uint8_t)parse, .end = v->parsed, .swallow = swallow};

@@ -482,6 +482,35 @@ test_requests_quantum(void **state)
     rig_stop(&rig);
 }
 
+/* A list of statistics takes as long as hundreds of gets: a turn of a connection has one. */
+static void
+test_statistics_end_a_turn(void **state)
+{
+    static const char *const kinds[] = {"stats\r\n", "stats nothing\r\n"};
+    (void)state;
+    for (unsigned i = 0; i < LENGTH(kinds); i++) {
+        struct rig rig;
+        rig_start(&rig, NULL);
+        int flood = rig_connect(&rig), other = rig_connect(&rig);
+        for (unsigned n = 0; n < 10; n++)
+            script_give_text(flood, "mn\r\n");
+        for (unsigned n = 0; n < 100; n++)
+            script_give_text(flood, kinds[i]);
+        rig_turn(&rig);
+        size_t first = script_taken(flood).len, each = first - 10 * 4;
+        assert_true(each > 0);
+        assert_int_equal(rig.timeout_ms, 0);
+        script_give_text(other, "version\r\n");
+        rig_turn(&rig);
+        assert_replies(other, "VERSION 1.6.45\r\n");
+        assert_int_equal(script_taken(flood).len, first + each);
+        rig_run(&rig);
+        assert_int_equal(script_taken(flood).len, first + 99 * each);
+        assert_int_equal(rig_counter(&rig, CONN_conn_yields), 99);
+        rig_stop(&rig);
+    }
+}
+
 /* One get of many large values is left between two of them. */
 static void
 test_bytes_quantum(void **state)
@@ -1408,6 +1437,7 @@ main(void)
         cmocka_unit_test(test_one_key_after_others),
         cmocka_unit_test(test_stopped_between_batches),
         cmocka_unit_test(test_requests_quantum),
+        cmocka_unit_test(test_statistics_end_a_turn),
         cmocka_unit_test(test_bytes_quantum),
         cmocka_unit_test(test_half_close),
         cmocka_unit_test(test_hang_up_after_requests),
