@@ -1,5 +1,6 @@
 /*
- * admin.c -- version verbosity quit mn flush_all cache_memlimit shutdown, error lines, stats.
+ * admin.c -- version verbosity quit mn flush_all cache_memlimit shutdown refresh_certs, error
+ * lines, stats.
  */
 #include "inner.h"
 
@@ -86,6 +87,8 @@ run_admin(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
         return cache_memlimit(t, req, reply);
     case VERB_SHUTDOWN:
         return shut_down(t, req, reply);
+    case VERB_REFRESH_CERTS:
+        return answer(req, reply, SLICE("Error TLS not enabled\r\n"));
     case VERB_BAD:
         reply_text(reply, req->error);
         return CMD_DONE;

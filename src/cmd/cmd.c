@@ -27,6 +27,8 @@ static run_fn *const table[][VERB_COUNT] = {
         [VERB_VERBOSITY] = run_admin, [VERB_QUIT] = run_admin,
         [VERB_MN] = run_admin,        [VERB_STATS] = run_stats,
         [VERB_SHUTDOWN] = run_admin,  [VERB_CACHE_MEMLIMIT] = run_admin,
+        [VERB_SLABS] = run_tune,      [VERB_LRU] = run_tune,
+        [VERB_LRU_CRAWLER] = run_tune, [VERB_REFRESH_CERTS] = run_admin,
         [VERB_BAD] = run_admin,
     },
     [DIALECT_META] = {
@@ -68,6 +70,7 @@ cmd_create(const struct cmd_config *config)
     if (!cmd)
         return NULL;
     cmd->config = *config;
+    cmd->tuning = config->tuning;
     if (pthread_mutex_init(&cmd->lock, NULL) != 0) {
         free(cmd);
         return NULL;

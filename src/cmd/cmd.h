@@ -45,12 +45,25 @@ struct cmd_hooks {
     int64_t epoch_offset_s;
 };
 
+/*
+ * What the commands slabs, lru and lru_crawler change and `stats settings` shows.  There is nothing
+ * to tune here: nobody else looks at it.
+ */
+struct cmd_tuning {
+    bool slab_reassign, crawler, maintainer, segmented, temporary;
+    int automove, automove_window, crawler_sleep_us, hot_pct, warm_pct, temporary_ttl_s;
+    uint32_t crawler_tocrawl;
+    double automove_ratio, automove_free_ratio, hot_max_factor, warm_max_factor;
+};
+
 struct cmd_config {
     struct store *store;               /* outlives struct cmd */
     size_t item_bytes_max;             /* -I */
     bool cas_enabled;                  /* not -C */
     bool flush_enabled;                /* not -F */
     bool shutdown_enabled;             /* -A */
+    bool dump_enabled;                 /* not -X */
+    struct cmd_tuning tuning;          /* as it is at the start */
     struct cmd_hooks hooks;
 };
 
@@ -186,5 +199,8 @@ uint32_t cmd_now(const struct cmd_thread *t);
 /* The counters of this module, summed over threads: memcached's names.  For `stats`. */
 void cmd_counters_each(struct cmd *cmd, void (*emit)(void *ctx, const char *name, uint64_t value),
                        void *ctx);
+
+/* For `stats settings`: what commands have changed.  Any thread. */
+struct cmd_tuning cmd_tuning_now(struct cmd *cmd);
 
 #endif

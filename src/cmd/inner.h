@@ -23,9 +23,10 @@ enum cmd_counter { CMD_COUNTERS(CMD_COUNTER_ENUM) CMD_COUNTER_COUNT };
 
 struct cmd {
     struct cmd_config config;
-    pthread_mutex_t lock;              /* guards the list of threads and parted */
+    pthread_mutex_t lock;              /* guards what follows */
     struct cmd_thread *threads;
     uint64_t parted[CMD_COUNTER_COUNT];
+    struct cmd_tuning tuning;
 };
 
 #define SINK_BYTES ((size_t)16 << 10)
@@ -152,6 +153,23 @@ enum cmd_outcome binary_stored(const struct request *req, struct reply *reply,
 enum verb binary_store_verb(const struct cmd_thread *t, const struct request *req);
 void binary_put_compare(const struct cmd_thread *t, const struct request *req,
                         struct store_put *put);
+
+enum cmd_outcome run_tune(struct cmd_thread *t, const struct request *req,
+                          struct cmd_cursor *cursor, struct reply *reply);
+
+/* Takes the first word off *rest.  Empty: there are no more. */
+static inline struct slice
+next_word(struct slice *rest)
+{
+    const char *at = rest->at, *end = rest->at + rest->len;
+    while (at < end && *at == ' ')
+        at++;
+    const char *word = at;
+    while (at < end && *at != ' ')
+        at++;
+    *rest = (struct slice){at, (size_t)(end - at)};
+    return (struct slice){word, (size_t)(at - word)};
+}
 
 /* Lines or packets of statistics, gathered in a block of their own: there may be thousands. */
 struct gather {

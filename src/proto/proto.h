@@ -37,6 +37,7 @@ enum verb {
     VERB_MG, VERB_MD, VERB_MA, VERB_ME,            /* meta only */
     VERB_FLUSH_ALL, VERB_VERSION, VERB_VERBOSITY, VERB_QUIT, VERB_MN,
     VERB_STATS, VERB_CACHE_MEMLIMIT, VERB_SHUTDOWN,
+    VERB_SLABS, VERB_LRU, VERB_LRU_CRAWLER, VERB_REFRESH_CERTS,
     VERB_BAD,                                      /* answered by `error` alone */
     VERB_COUNT
 };
@@ -95,7 +96,7 @@ struct request {
     uint64_t number;              /* cas unique, delta, megabytes, verbosity */
     size_t value_bytes;           /* storage: length of the data block without its tail */
     const char *value;            /* storage: the block, or NULL while it is not all in the input */
-    struct slice args;            /* stats, shutdown: the rest of the line, trimmed of blanks */
+    struct slice args;            /* administration: the rest of the line, trimmed of blanks */
     struct slice error;           /* VERB_BAD: the reply line with CR LF; empty when silenced */
     size_t line_bytes;            /* length of the command line with its terminator */
     size_t swallow_bytes;         /* VERB_BAD: what follows the line and is thrown away unread */

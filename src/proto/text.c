@@ -320,6 +320,14 @@ parse_number(struct tokens *t, struct request *req, struct slice error)
     req->number = value;
 }
 
+/* Words for cmd/ to understand. */
+static void
+parse_words(struct tokens *t, struct request *req)
+{
+    req->args = tokens_rest(t);
+    req->noreply = tokens_end_in_noreply(t);
+}
+
 /* False: a browser or a scanner that speaks HTTP, for whom there is nothing here. */
 static bool
 parse_unknown(struct tokens *t, struct request *req)
@@ -374,10 +382,18 @@ static enum verb
 verb_of_admin_word(struct slice word)
 {
     switch (word.len) {
+    case 3:
+        return IS("lru") ? VERB_LRU : VERB_BAD;
+    case 5:
+        return IS("slabs") ? VERB_SLABS : VERB_BAD;
     case 8:
         return IS("shutdown") ? VERB_SHUTDOWN : VERB_BAD;
     case 9:
         return IS("flush_all") ? VERB_FLUSH_ALL : IS("verbosity") ? VERB_VERBOSITY : VERB_BAD;
+    case 11:
+        return IS("lru_crawler") ? VERB_LRU_CRAWLER : VERB_BAD;
+    case 13:
+        return IS("refresh_certs") ? VERB_REFRESH_CERTS : VERB_BAD;
     case 14:
         return IS("cache_memlimit") ? VERB_CACHE_MEMLIMIT : VERB_BAD;
     default:
@@ -427,9 +443,9 @@ parse_arguments(struct tokens *t, struct request *req)
     case VERB_STATS:
         req->args = tokens_rest(t);
         return true;
-    case VERB_SHUTDOWN:
-        req->args = tokens_rest(t);
-        req->noreply = tokens_end_in_noreply(t);
+    case VERB_SHUTDOWN: case VERB_SLABS: case VERB_LRU: case VERB_LRU_CRAWLER:
+    case VERB_REFRESH_CERTS:
+        parse_words(t, req);
         return true;
     case VERB_FLUSH_ALL:
         parse_flush_all(t, req);

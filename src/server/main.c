@@ -282,6 +282,30 @@ make_store(struct server *s)
     return e == 0 ? 0 : out_of_memory("memory for items", -e);
 }
 
+/* What commands may change although it has no effect; stats.c has the way back. */
+static struct cmd_tuning
+tuning_of(const struct settings_untuned *u)
+{
+    return (struct cmd_tuning){
+        .slab_reassign = u->slab_reassign,
+        .automove = u->automove,
+        .automove_window = u->automove_window,
+        .automove_ratio = u->automove_ratio,
+        .automove_free_ratio = u->automove_free_ratio,
+        .crawler = u->crawler,
+        .crawler_sleep_us = u->crawler_sleep_us,
+        .crawler_tocrawl = u->crawler_tocrawl,
+        .maintainer = u->maintainer,
+        .segmented = u->segmented,
+        .hot_pct = u->hot_pct,
+        .warm_pct = u->warm_pct,
+        .hot_max_factor = u->hot_max_factor,
+        .warm_max_factor = u->warm_max_factor,
+        .temporary = u->temporary,
+        .temporary_ttl_s = u->temporary_ttl_s,
+    };
+}
+
 static int
 make_commands(struct server *s)
 {
@@ -296,6 +320,8 @@ make_commands(struct server *s)
         .cas_enabled = set->cas_enabled,
         .flush_enabled = set->flush_enabled,
         .shutdown_enabled = set->shutdown_enabled,
+        .dump_enabled = set->dump_enabled,
+        .tuning = tuning_of(&set->untuned),
         .hooks = {.ctx = s, .stats = hook_stats, .shutdown = hook_shutdown,
                   .verbosity = hook_verbosity,
                   .epoch_offset_s = (int64_t)time(NULL) - (int64_t)seconds()},

@@ -162,6 +162,7 @@ const struct option_row options_rows[] = {
 
     {UNTUNED("slab_reassign", "slab_reassign"), .negatable = true, .initial = "on",
      .help = "pages move between slab classes",
+     .more = "There are none; with no_ the command slabs reassign says so in other words.",
      .take = opt_take_on, .show = opt_show_yes, .field = AT(bool, untuned.slab_reassign)},
 
     {UNTUNED("slab_automove", "slab_automove"), .arg = "NUM", .arg_optional = true,
@@ -196,6 +197,7 @@ const struct option_row options_rows[] = {
 
     {UNTUNED("lru_crawler", "lru_crawler"), .negatable = true, .initial = "on",
      .help = "a thread collects expired items",
+     .more = "They are collected all the same; with no_ the command lru_crawler refuses to.",
      .take = opt_take_on, .show = opt_show_yes, .field = AT(bool, untuned.crawler)},
 
     {UNTUNED("lru_crawler_sleep", "lru_crawler_sleep"), .arg = "NUM", .unit = "microseconds",

@@ -351,7 +351,26 @@ answer_general(struct stats *st, struct stats_sink *sink)
     }
 }
 
-/* As they are now: the limit and the verbosity can be changed by commands. */
+static void
+retune(struct settings_untuned *u, struct cmd_tuning now)
+{
+    u->automove = now.automove;
+    u->automove_window = now.automove_window;
+    u->automove_ratio = now.automove_ratio;
+    u->automove_free_ratio = now.automove_free_ratio;
+    u->crawler = now.crawler;
+    u->crawler_sleep_us = now.crawler_sleep_us;
+    u->crawler_tocrawl = now.crawler_tocrawl;
+    u->segmented = now.segmented;
+    u->hot_pct = now.hot_pct;
+    u->warm_pct = now.warm_pct;
+    u->hot_max_factor = now.hot_max_factor;
+    u->warm_max_factor = now.warm_max_factor;
+    u->temporary = now.temporary;
+    u->temporary_ttl_s = now.temporary_ttl_s;
+}
+
+/* As they are now: some can be changed by commands. */
 static void
 answer_settings(struct stats *st, struct stats_sink *sink)
 {
@@ -360,6 +379,7 @@ answer_settings(struct stats *st, struct stats_sink *sink)
     store_stats_read(st->config.store, &s);
     now.memory_bytes = s.memory_limit_bytes;
     now.verbosity = log_level();
+    retune(&now.untuned, cmd_tuning_now(st->cmd));
     settings_each(&now, sink->emit, sink->ctx);
 }
 

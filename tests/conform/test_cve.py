@@ -140,7 +140,8 @@ def test_cve_2019_11596_lru_without_arguments(target):
     t = target()
     with t.connect() as c:
         for line in (b"lru", b"lru mode", b"lru temp_ttl", b"lru tune", b"lru tune 1",
-                     b"lru mode flat", b"lru temp_ttl " + b"9" * 30, b"lru " + b"x " * 500):
+                     b"lru mode x", b"lru temp_ttl " + b"9" * 30, b"lru tune 1 1 1 " + b"9" * 400,
+                     b"lru " + b"x " * 500):
             assert c.ask(line + b"\r\n") == b"ERROR\r\n", line
 
 
@@ -236,7 +237,11 @@ def test_fix_of_slabs_arguments(target, fix, words):
         for rest in (b"", b" ", b" 1", b" -1 -1", b" 0 0", b" 1 1", b" 255 1", b" 1 256", b" 64 64",
                      b" 4294967295 1", b" -2147483648 2147483647", b" x y", b" 1 2 3 4 5 6",
                      b" window", b" ratio 9"):
-            assert c.ask(b"slabs %s%s\r\n" % (words, rest)) == b"ERROR\r\n", (fix, rest)
+            heard = c.ask(b"slabs %s%s\r\n" % (words, rest))
+            assert heard.startswith((b"ERROR", b"CLIENT_ERROR", b"BADCLASS", b"NOSPARE", b"SAME",
+                                     b"OK")), (fix, rest, heard)
+        assert c.ask(b"slabs reassign 255 1\r\n").startswith(b"BADCLASS")
+        assert c.ask(b"slabs reassign 4294967295 1\r\n").startswith(b"CLIENT_ERROR")
 
 
 # ---- binary: lengths that contradict each other ---------------------------------------------
@@ -379,9 +384,11 @@ def test_fix_aa352388a_no_dumping_by_packets_either(target):
             assert [r.status for r in found] == [NOT_FOUND], group
             assert KEY not in b"".join(r.key + r.value for r in found)
     with t.connect() as c:
-        for line in (b"stats detail dump", b"stats cachedump 1 0", b"lru_crawler metadump all",
-                     b"lru_crawler mgdump all", b"watch fetchers"):
+        for line in (b"stats detail dump", b"stats cachedump 1 0", b"watch fetchers"):
             assert c.ask(line + b"\r\n") == b"ERROR\r\n"
+        for word, what in ((b"metadump", b"metadump"), (b"mgdump", b"key dump")):
+            heard = c.ask(b"lru_crawler %s all\r\n" % word)
+            assert heard == b"ERROR %s not allowed\r\n" % what
 
 
 # ---- many references, large values, little memory -------------------------------------------

@@ -10,9 +10,14 @@ import server
 
 GROUPS = """parse set add replace append prepend cas get gets gat gats touch delete incr decr
     flush_all verbosity version quit multi unix cache_memlimit shutdown oom
-    mg ms md ma me mn bin""".split()
-# They ask for groups of statistics that do not exist yet.
-NOT_YET = {"bin/stat-sizes", "bin/stat-detail-on-dump"}
+    mg ms md ma me mn bin slabs lru lru_crawler misc mode""".split()
+NOT_YET = {
+    # Groups of statistics.
+    "bin/stat-sizes", "bin/stat-detail-on-dump",
+    # Dumps of keys.
+    "lru_crawler/metadump-all", "lru_crawler/metadump-hash", "lru_crawler/metadump-uriencoded",
+    "lru_crawler/metadump-pipelined", "lru_crawler/mgdump-pipelined",
+}
 
 CASES = [c for c in recordings.load() if not recordings.is_udp(c)]
 

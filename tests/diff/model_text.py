@@ -360,7 +360,7 @@ class Text:
         return b""
 
     def refresh_certs(self, words, quiet):
-        return ERROR if self.store.larder else b"Error TLS not enabled\r\n"
+        return b"Error TLS not enabled\r\n"
 
     def unmodern(self, words, quiet):
         """-o no_modern switches these off; otherwise they are not modelled."""

@@ -21,9 +21,6 @@ CASES = [c for c in recordings.load() if c["name"].split("/")[0] in GROUPS]
 DEPENDS_ON_CUT = {"parse/long-line-with-newline-in-one-write",
                   "parse/long-mg-with-newline-in-one-write"}
 
-# A recording of a build with TLS; larder has none.
-ONLY_HERE = {"misc/refresh_certs-no-tls"}
-
 
 def play(case, dialect="memcached", bytewise=False):
     """What the model answers to each step, and whether it closed the first connection."""
@@ -75,7 +72,7 @@ def test_larder_differs_where_the_table_says_so():
         name = case["name"]
         answers, closed = play(case, "larder")
         fault = recordings.compare(case, answers, closed)
-        if name not in differences and name not in ONLY_HERE:
+        if name not in differences:
             if fault:
                 faults.append("%s: %s" % (name, fault))
             continue

@@ -65,6 +65,8 @@ create_store(struct rig *rig, const struct rig_options *options)
         .item_bytes_max = RIG_ITEM_BYTES_MAX,
         .cas_enabled = true,
         .flush_enabled = true,
+        .dump_enabled = true,
+        .tuning = {.slab_reassign = true, .crawler = true, .maintainer = true},
         .hooks = {.ctx = rig,
                   .stats = rig_stats,
                   .shutdown = rig_shutdown,

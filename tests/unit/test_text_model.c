@@ -190,23 +190,6 @@ model_rest(struct model *m, const char *end)
     m->told.args = (struct slice){at, (size_t)(end - at)};
 }
 
-static void
-model_admin(struct model *m, const char *end)
-{
-    uint64_t n = 0;
-    if (token_is(m, 0, "shutdown")) {
-        model_rest(m, end);
-    } else if (token_is(m, 0, "flush_all")) {
-        if (m->token_count > 2 || (m->token_count == 2 && !m->told.noreply)) {
-            m->told.has_number = true;
-            m->told.bad_number = !model_number(m, 1, 11, true, INT32_MIN, INT32_MAX, &n);
-            m->told.exptime = m->told.bad_number ? 0 : (int32_t)n;
-        }
-    } else if (!model_number(m, 1, 11, false, 0, UINT32_MAX, &m->told.number)) {
-        model_error(m, token_is(m, 0, "verbosity") ? format_text : "ERROR");
-    }
-}
-
 static bool
 first_is_one_of(const struct model *m, const char *const *words)
 {
@@ -219,6 +202,25 @@ first_is_one_of(const struct model *m, const char *const *words)
 }
 
 static void
+model_admin(struct model *m, const char *end)
+{
+    static const char *const wordy[] = {"shutdown", "slabs", "lru", "lru_crawler",
+                                        "refresh_certs", NULL};
+    uint64_t n = 0;
+    if (first_is_one_of(m, wordy)) {
+        model_rest(m, end);
+    } else if (token_is(m, 0, "flush_all")) {
+        if (m->token_count > 2 || (m->token_count == 2 && !m->told.noreply)) {
+            m->told.has_number = true;
+            m->told.bad_number = !model_number(m, 1, 11, true, INT32_MIN, INT32_MAX, &n);
+            m->told.exptime = m->told.bad_number ? 0 : (int32_t)n;
+        }
+    } else if (!model_number(m, 1, 11, false, 0, UINT32_MAX, &m->told.number)) {
+        model_error(m, token_is(m, 0, "verbosity") ? format_text : "ERROR");
+    }
+}
+
+static void
 model_line(struct model *m, const char *end, const char *block, size_t block_bytes)
 {
     static const char *const gets[] = {"get", "gets", "gat", "gats", NULL};
@@ -226,7 +228,7 @@ model_line(struct model *m, const char *end, const char *block, size_t block_byt
     static const char *const keyed[] = {"delete", "incr", "decr", "touch", NULL};
     static const char *const bare[] = {"version", "quit", "mn", NULL};
     static const char *const admin[] = {"flush_all", "verbosity", "cache_memlimit", "shutdown",
-                                        NULL};
+                                        "slabs", "lru", "lru_crawler", "refresh_certs", NULL};
     static char verb[32];
     bool column_0 = m->in[0] != ' ';
     struct slice last = m->token_count ? m->tokens[m->token_count - 1] : (struct slice){"", 0};
@@ -317,7 +319,7 @@ static const char *const commands[] = {
     "get", "gets", "gat", "gats", "set", "add", "replace", "append", "prepend", "cas", "delete",
     "incr", "decr", "touch", "flush_all", "version", "verbosity", "quit", "mn", "stats",
     "cache_memlimit", "shutdown", "set", "cas", "get", "mz", "slabs", "GET", "setx", "se", "a",
-    "noreply", "HTTP/1.1",
+    "noreply", "HTTP/1.1", "stats", "lru", "lru_crawler", "refresh_certs",
 };
 
 static const char *const numbers[] = {
@@ -331,7 +333,7 @@ static const char *const numbers[] = {
 
 static const char *const others[] = {
     "foo", "b", "noreply", "noreply", "NOREPLY", "noreply1", K250, K250 "k", "k\tey", "k\rey",
-    "\xc3\xb6", "HTTP/1.1", "http/1.1", "graceful", "settings", "-1", "0",
+    "\xc3\xb6", "HTTP/1.1", "http/1.1", "graceful", "settings", "crawl", "-1", "0",
 };
 
 #define PICK(m, list) (list)[roll(m, sizeof(list) / sizeof(list)[0])]

@@ -64,7 +64,7 @@ static const struct {
     {"quit noreply\r\n", "quit"},
     {"mz foo v\r\n", "bad (ERROR)"},
     {" mg foo v\r\n", "bad (ERROR)"},
-    {"slabs reassign 1 2 noreply\r\n", "bad noreply"},
+    {"slabsx reassign 1 2 noreply\r\n", "bad noreply"},
 
     /* unknown commands */
     {"foobar noreply\r\n", "bad noreply"},
@@ -229,6 +229,19 @@ static const struct {
     {"stats   settings \r\n", "stats args='settings'"},
     {"stats detail dump noreply\r\n", "stats args='detail dump noreply'"},
     {"statss\r\n", "bad (ERROR)"},
+    {"slabs\r\n", "slabs"},
+    {"  slabs  reassign  1 2 \r\n", "slabs args='reassign  1 2'"},
+    {"slabs reassign 1 2 noreply\r\n", "slabs args='reassign 1 2 noreply' noreply"},
+    {"slab reassign 1 2\r\n", "bad (ERROR)"},
+    {"lru\r\n", "lru"},
+    {" lru mode flat noreply\r\n", "lru args='mode flat noreply' noreply"},
+    {"lru_crawler\r\n", "lru_crawler"},
+    {"lru_crawler crawl 1,2\n", "lru_crawler args='crawl 1,2'"},
+    {" lru_crawler noreply\r\n", "lru_crawler args='noreply' noreply"},
+    {"lru_crawlers\r\n", "bad (ERROR)"},
+    {"refresh_certs\r\n", "refresh_certs"},
+    {" refresh_certs noreply\r\n", "refresh_certs args='noreply' noreply"},
+    {"refresh_certs HTTP/1.1\r\n", "refresh_certs args='HTTP/1.1'"},
 };
 
 #define ROW_COUNT (sizeof rows / sizeof rows[0])
