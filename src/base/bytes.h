@@ -29,12 +29,4 @@ slice_starts(struct slice whole, struct slice start)
     return whole.len >= start.len && memcmp(whole.at, start.at, start.len) == 0;
 }
 
-/* What stands before the first blank, or all. */
-static inline struct slice
-slice_first_word(struct slice text)
-{
-    const char *blank = text.len ? memchr(text.at, ' ', text.len) : NULL;
-    return blank ? (struct slice){text.at, (size_t)(blank - text.at)} : text;
-}
-
 #endif

@@ -135,12 +135,13 @@ run_stats(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
           struct reply *reply)
 {
     const struct cmd_hooks *hooks = &t->cmd->config.hooks;
+    struct slice rest = req->args, group = next_word(&rest);
     (void)cursor;
     if (reply->block)                  /* one block at a time */
         return CMD_FULL;
     struct gather g = {0};
     struct stats_sink sink = {gather_stat, &g};
-    if (!hooks->stats(hooks->ctx, req->args, &sink)) {
+    if (!hooks->stats(hooks->ctx, group, &sink)) {
         free(g.at);
         return answer(req, reply, PROTO_ERROR);
     }
@@ -149,8 +150,9 @@ run_stats(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
         reply_text(reply, SLICE("SERVER_ERROR out of memory writing stats\r\n"));
         return CMD_DONE;
     }
-    if (slice_equal(slice_first_word(req->args), SLICE("reset"))) {
+    if (slice_equal(group, SLICE("reset"))) {
         free(g.at);
+        detail_clear(t);
         reply_text(reply, PROTO_RESET);
         return CMD_DONE;
     }

@@ -152,6 +152,7 @@ binary_delete(struct cmd_thread *t, const struct request *req, struct cmd_cursor
                                      : store_delete(t->store, key);
     if (outcome != STORE_EXISTS)
         count(t, outcome == STORE_OK ? CMD_delete_hits : CMD_delete_misses);
+    count_prefix(t, req->key, DETAIL_DELETE);
     return binary_stored(req, reply, outcome, 0);
 }
 
@@ -209,6 +210,7 @@ binary_arith(struct cmd_thread *t, const struct request *req, struct cmd_cursor 
     return binary_stored(req, reply, outcome, 0);
 }
 
+/* Unlike that of text it counts as a get of its prefix. */
 enum cmd_outcome
 binary_touch(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cursor,
              struct reply *reply)
@@ -216,7 +218,9 @@ binary_touch(struct cmd_thread *t, const struct request *req, struct cmd_cursor 
     (void)cursor;
     struct store_view v;
     struct slice none = {0};
-    if (touch_entry(t, req, &v))
+    bool hit = touch_entry(t, req, &v);
+    count_prefix(t, req->key, hit ? DETAIL_HIT : DETAIL_MISS);
+    if (hit)
         put_found(req, reply, none, &v, 0);
     else
         answer_status(req, reply, BINARY_NOT_FOUND);
@@ -273,31 +277,70 @@ struct packets {
 };
 
 static void
-gather_packet(void *ctx, const char *name, const char *value)
+gather_value(struct packets *p, struct slice name, struct slice value)
 {
-    struct packets *p = ctx;
-    size_t name_len = strlen(name), value_len = strlen(value);
     char head[PROTO_BINARY_HEADER_BYTES];
     proto_put_response(head, p->req, &(struct binary_response){
-        .key_bytes = (uint16_t)name_len, .value_bytes = (uint32_t)value_len});
+        .key_bytes = (uint16_t)name.len, .value_bytes = (uint32_t)value.len});
     gather_text(&p->gather, head, sizeof head);
-    gather_text(&p->gather, name, name_len);
-    gather_text(&p->gather, value, value_len);
+    gather_text(&p->gather, name.at, name.len);
+    gather_text(&p->gather, value.at, value.len);
 }
 
-/* One packet for each, and an empty one at the end.  What connections do is told to text alone. */
+static void
+gather_packet(void *ctx, const char *name, const char *value)
+{
+    gather_value(ctx, (struct slice){name, strlen(name)}, (struct slice){value, strlen(value)});
+}
+
+/* The whole dump is one value. */
+static bool
+gather_detail(struct cmd_thread *t, struct packets *p)
+{
+    struct gather text = {0};
+    if (detail_gather(t, &text))
+        gather_value(p, SLICE("detailed"), (struct slice){text.at, text.len});
+    else
+        p->gather.failed = true;
+    free(text.at);
+    return true;
+}
+
+/* With -X there is no such group. */
+static bool
+detail_answer(struct cmd_thread *t, struct slice word, struct packets *p)
+{
+    if (!t->cmd->config.dump_enabled)
+        return false;
+    if (slice_equal(word, SLICE("dump")))
+        return gather_detail(t, p);
+    return detail_switch(&t->cmd->detail, word);
+}
+
+/* What connections do is told to text alone.  False: no such group. */
+static bool
+stats_answer(struct cmd_thread *t, const struct request *req, struct packets *p)
+{
+    const struct cmd_hooks *hooks = &t->cmd->config.hooks;
+    struct stats_sink sink = {gather_packet, p};
+    struct slice rest = req->args, group = next_word(&rest);
+    if (slice_equal(group, SLICE("detail")))
+        return detail_answer(t, next_word(&rest), p);
+    if (slice_equal(group, SLICE("reset")))
+        detail_clear(t);
+    return !slice_equal(group, SLICE("conns")) && hooks->stats(hooks->ctx, group, &sink);
+}
+
+/* One packet for each, and an empty one at the end. */
 enum cmd_outcome
 binary_stats(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cursor,
              struct reply *reply)
 {
-    const struct cmd_hooks *hooks = &t->cmd->config.hooks;
     (void)cursor;
     if (reply->block)                  /* one block at a time */
         return CMD_FULL;
     struct packets p = {.req = req};
-    struct stats_sink sink = {gather_packet, &p};
-    bool is_conns = slice_equal(slice_first_word(req->args), SLICE("conns"));
-    if (is_conns || !hooks->stats(hooks->ctx, req->args, &sink)) {
+    if (!stats_answer(t, req, &p)) {
         free(p.gather.at);
         return answer_status(req, reply, BINARY_NOT_FOUND);
     }

@@ -57,11 +57,20 @@ takes_old_with_it(const struct request *req)
     return req->verb == VERB_SET || req->dialect == DIALECT_META;
 }
 
+/* Each attempt to store is counted once, however it ends. */
+static void
+count_set(struct cmd_thread *t, const struct request *req)
+{
+    if (LIKELY(req->dialect != DIALECT_META))
+        count_prefix(t, req->key, DETAIL_SET);
+}
+
 enum cmd_outcome
 store_refused(struct cmd_thread *t, const struct request *req, enum store_outcome why,
               struct reply *reply)
 {
     bool large = why == STORE_TOO_LARGE;
+    count_set(t, req);
     count(t, large ? CMD_store_too_large : CMD_store_no_memory);
     if (takes_old_with_it(req))
         store_delete(t->store, key_of(t, req, req->key, 0));
@@ -92,6 +101,7 @@ store_done(struct cmd_thread *t, const struct request *req, enum store_outcome o
         outcome = STORE_NOT_STORED;
     }
     count(t, CMD_cmd_set);
+    count_set(t, req);
     t->stores++;
     if (verb_of(t, req) == VERB_CAS)
         count_cas(t, outcome);
@@ -125,6 +135,7 @@ static enum cmd_outcome
 bad_chunk(struct cmd_thread *t, const struct request *req, struct reply *reply)
 {
     count(t, CMD_cmd_set);
+    count_set(t, req);
     return answer(req, reply, PROTO_BAD_CHUNK);
 }
 
@@ -217,6 +228,7 @@ run_delete(struct cmd_thread *t, const struct request *req, struct cmd_cursor *c
     (void)cursor;
     bool hit = store_delete(t->store, key_of(t, req, req->key, 0)) == STORE_OK;
     count(t, hit ? CMD_delete_hits : CMD_delete_misses);
+    count_prefix(t, req->key, DETAIL_DELETE);
     return answer(req, reply, hit ? PROTO_DELETED : PROTO_NOT_FOUND);
 }
 

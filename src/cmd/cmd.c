@@ -26,9 +26,10 @@ static run_fn *const table[][VERB_COUNT] = {
         [VERB_FLUSH_ALL] = run_admin, [VERB_VERSION] = run_admin,
         [VERB_VERBOSITY] = run_admin, [VERB_QUIT] = run_admin,
         [VERB_MN] = run_admin,        [VERB_STATS] = run_stats,
-        [VERB_SHUTDOWN] = run_admin,  [VERB_CACHE_MEMLIMIT] = run_admin,
+        [VERB_DETAIL] = run_detail,   [VERB_CACHE_MEMLIMIT] = run_admin,
+        [VERB_SHUTDOWN] = run_admin,  [VERB_REFRESH_CERTS] = run_admin,
         [VERB_SLABS] = run_tune,      [VERB_LRU] = run_tune,
-        [VERB_LRU_CRAWLER] = run_tune, [VERB_REFRESH_CERTS] = run_admin,
+        [VERB_LRU_CRAWLER] = run_tune,
         [VERB_BAD] = run_admin,
     },
     [DIALECT_META] = {
@@ -75,6 +76,11 @@ cmd_create(const struct cmd_config *config)
         free(cmd);
         return NULL;
     }
+    if (!detail_init(&cmd->detail, config->prefix_delimiter, config->detail_enabled)) {
+        pthread_mutex_destroy(&cmd->lock);
+        free(cmd);
+        return NULL;
+    }
     return cmd;
 }
 
@@ -82,6 +88,7 @@ void
 cmd_destroy(struct cmd *cmd)
 {
     CHECK(!cmd->threads);
+    detail_fini(&cmd->detail);
     pthread_mutex_destroy(&cmd->lock);
     free(cmd);
 }
@@ -116,7 +123,10 @@ cmd_thread_destroy(struct cmd_thread *t)
     *at = t->next;
     for (unsigned i = 0; i < CMD_COUNTER_COUNT; i++)
         cmd->parted[i] += counter_read(&t->counters[i]);
+    bool last = cmd->threads == NULL;
     pthread_mutex_unlock(&cmd->lock);
+    if (last)
+        detail_clear(t);               /* nobody else can give its memory back */
     store_part(t->store);
     free(t);
 }

@@ -37,7 +37,7 @@ struct stats_sink {
 /* What the commands ask of the server around them.  All hooks may be called by any worker. */
 struct cmd_hooks {
     void *ctx;
-    /* name: "" general, "settings", "conns", "reset" (no lines follow).  False: no such group. */
+    /* name: "" general, "settings", "conns", "sizes", "reset" (no lines follow).  False: none. */
     bool (*stats)(void *ctx, struct slice name, struct stats_sink *sink);
     void (*shutdown)(void *ctx, bool graceful);
     void (*verbosity)(void *ctx, unsigned level);
@@ -63,6 +63,8 @@ struct cmd_config {
     bool flush_enabled;                /* not -F */
     bool shutdown_enabled;             /* -A */
     bool dump_enabled;                 /* not -X */
+    bool detail_enabled;               /* `stats detail` counts from the start: -D */
+    char prefix_delimiter;             /* ... what comes before this in a key */
     struct cmd_tuning tuning;          /* as it is at the start */
     struct cmd_hooks hooks;
 };
@@ -202,5 +204,6 @@ void cmd_counters_each(struct cmd *cmd, void (*emit)(void *ctx, const char *name
 
 /* For `stats settings`: what commands have changed.  Any thread. */
 struct cmd_tuning cmd_tuning_now(struct cmd *cmd);
+bool cmd_detail_enabled(const struct cmd *cmd);
 
 #endif

@@ -17,15 +17,18 @@ is_gat(const struct request *req)
 }
 
 static void
-count_hit(struct cmd_thread *t, const struct request *req)
+count_hit(struct cmd_thread *t, const struct request *req, struct slice key)
 {
+    count_prefix(t, key, DETAIL_HIT);
     count(t, is_gat(req) ? CMD_cmd_touch : CMD_cmd_get);
     count(t, is_gat(req) ? CMD_touch_hits : CMD_get_hits);
 }
 
 static void
-count_miss(struct cmd_thread *t, const struct request *req, enum store_gone gone)
+count_miss(struct cmd_thread *t, const struct request *req, struct slice key,
+           enum store_gone gone)
 {
+    count_prefix(t, key, DETAIL_MISS);
     count(t, is_gat(req) ? CMD_cmd_touch : CMD_cmd_get);
     count(t, is_gat(req) ? CMD_touch_misses : CMD_get_misses);
     count_gone(t, gone);
@@ -164,7 +167,7 @@ static enum cmd_outcome
 miss(struct cmd_thread *t, const struct request *req, struct slice key, enum store_gone gone,
      struct reply *reply)
 {
-    count_miss(t, req, gone);
+    count_miss(t, req, key, gone);
     if (UNLIKELY(req->dialect == DIALECT_BINARY))
         binary_put_miss(req, reply, key);
     return CMD_DONE;
@@ -194,7 +197,7 @@ get_key(struct cmd_thread *t, const struct request *req, const struct store_key 
             return CMD_FULL;
         enum cmd_outcome outcome = put_value(t, req, key, &v, cursor, reply);
         if (LIKELY(outcome != CMD_BROKEN)) {
-            count_hit(t, req);
+            count_hit(t, req, key->text);
             return outcome;
         }
     }

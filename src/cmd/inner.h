@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "cmd.h"
+#include "detail.h"
 #include "obs/counter.h"
 #include "store/store.h"
 
@@ -23,6 +24,7 @@ enum cmd_counter { CMD_COUNTERS(CMD_COUNTER_ENUM) CMD_COUNTER_COUNT };
 
 struct cmd {
     struct cmd_config config;
+    struct detail detail;
     pthread_mutex_t lock;              /* guards what follows */
     struct cmd_thread *threads;
     uint64_t parted[CMD_COUNTER_COUNT];
@@ -46,6 +48,14 @@ static inline void
 count(struct cmd_thread *t, enum cmd_counter c)
 {
     counter_add(&t->counters[c], 1);
+}
+
+/* For `stats detail`.  Meta commands are not counted: their callers stay away. */
+static inline void
+count_prefix(struct cmd_thread *t, struct slice key, enum detail_event event)
+{
+    if (UNLIKELY(detail_is_on(&t->cmd->detail)))
+        detail_count(t, key, event);
 }
 
 /* What a lookup that missed has found, and taken out. */
@@ -156,6 +166,8 @@ void binary_put_compare(const struct cmd_thread *t, const struct request *req,
 
 enum cmd_outcome run_tune(struct cmd_thread *t, const struct request *req,
                           struct cmd_cursor *cursor, struct reply *reply);
+enum cmd_outcome run_detail(struct cmd_thread *t, const struct request *req,
+                            struct cmd_cursor *cursor, struct reply *reply);
 
 /* Takes the first word off *rest.  Empty: there are no more. */
 static inline struct slice

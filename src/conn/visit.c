@@ -32,7 +32,7 @@ parse_any(struct conn *c, const char *in, size_t len, size_t *searched, struct r
 static bool
 ends_turn(const struct request *req)
 {
-    return req->verb == VERB_STATS;
+    return req->verb == VERB_STATS || req->verb == VERB_DETAIL;
 }
 
 bool

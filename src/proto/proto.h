@@ -36,7 +36,8 @@ enum verb {
     VERB_DELETE, VERB_INCR, VERB_DECR, VERB_TOUCH,
     VERB_MG, VERB_MD, VERB_MA, VERB_ME,            /* meta only */
     VERB_FLUSH_ALL, VERB_VERSION, VERB_VERBOSITY, VERB_QUIT, VERB_MN,
-    VERB_STATS, VERB_CACHE_MEMLIMIT, VERB_SHUTDOWN,
+    VERB_STATS, VERB_DETAIL,                       /* text: `stats detail` has one of its own */
+    VERB_CACHE_MEMLIMIT, VERB_SHUTDOWN,
     VERB_SLABS, VERB_LRU, VERB_LRU_CRAWLER, VERB_REFRESH_CERTS,
     VERB_BAD,                                      /* answered by `error` alone */
     VERB_COUNT

@@ -320,6 +320,19 @@ parse_number(struct tokens *t, struct request *req, struct slice error)
     req->number = value;
 }
 
+/* `stats detail` is a command of its own: its words follow. */
+static void
+parse_stats(struct tokens *t, struct request *req)
+{
+    struct tokens behind = *t;
+    struct slice group;
+    if (tokens_next(&behind, &group) && slice_equal(group, SLICE("detail"))) {
+        req->verb = VERB_DETAIL;
+        *t = behind;
+    }
+    req->args = tokens_rest(t);
+}
+
 /* Words for cmd/ to understand. */
 static void
 parse_words(struct tokens *t, struct request *req)
@@ -441,7 +454,7 @@ parse_arguments(struct tokens *t, struct request *req)
     case VERB_VERSION: case VERB_QUIT: case VERB_MN:
         return true;
     case VERB_STATS:
-        req->args = tokens_rest(t);
+        parse_stats(t, req);
         return true;
     case VERB_SHUTDOWN: case VERB_SLABS: case VERB_LRU: case VERB_LRU_CRAWLER:
     case VERB_REFRESH_CERTS:
@@ -457,7 +470,7 @@ parse_arguments(struct tokens *t, struct request *req)
         parse_number(t, req, PROTO_ERROR);
         return true;
     case VERB_MG: case VERB_MD: case VERB_MA: case VERB_ME:
-    case VERB_BAD: case VERB_COUNT:
+    case VERB_DETAIL: case VERB_BAD: case VERB_COUNT:
         break;
     }
     return parse_unknown(t, req);

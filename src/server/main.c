@@ -321,6 +321,8 @@ make_commands(struct server *s)
         .flush_enabled = set->flush_enabled,
         .shutdown_enabled = set->shutdown_enabled,
         .dump_enabled = set->dump_enabled,
+        .detail_enabled = set->detail_enabled,
+        .prefix_delimiter = set->prefix_delimiter,
         .tuning = tuning_of(&set->untuned),
         .hooks = {.ctx = s, .stats = hook_stats, .shutdown = hook_shutdown,
                   .verbosity = hook_verbosity,

@@ -103,8 +103,9 @@ const struct option_row options_rows[] = {
     {.stat = "num_threads_per_udp", .show = opt_show_count, .field = AT(unsigned, threads)},
 
     {.letter = 'D', .stat = "stat_key_prefix", .group = OPTION_CLIENTS,
-     .arg = "CHAR", .initial = ":", .class = OPTION_NO_EFFECT,
+     .arg = "CHAR", .initial = ":",
      .help = "ends the prefix of a key in stats detail",
+     .more = "Given, prefixes are counted from the start.",
      .take = opt_take_delimiter, .show = opt_show_char, .field = AT(char, prefix_delimiter)},
 
     {.stat = "detail_enabled", .show = opt_show_yes, .field = AT(bool, detail_enabled)},
@@ -227,8 +228,7 @@ const struct option_row options_rows[] = {
      .take = opt_take_off, .show = opt_show_yes, .field = AT(bool, flush_enabled)},
 
     {.letter = 'X', .name = "disable-dumping", .stat = "dump_enabled", .group = OPTION_CLIENTS,
-     .class = OPTION_NO_EFFECT,
-     .help = "no commands that list keys (there are none)",
+     .help = "refuse stats detail and the listing of keys",
      .take = opt_take_off, .show = opt_show_yes, .field = AT(bool, dump_enabled)},
 
     {UNTUNED("hash_algorithm", "hash_algorithm"), .arg = "NAME", .initial = "murmur3",

@@ -379,6 +379,7 @@ answer_settings(struct stats *st, struct stats_sink *sink)
     store_stats_read(st->config.store, &s);
     now.memory_bytes = s.memory_limit_bytes;
     now.verbosity = log_level();
+    now.detail_enabled = cmd_detail_enabled(st->cmd);
     retune(&now.untuned, cmd_tuning_now(st->cmd));
     settings_each(&now, sink->emit, sink->ctx);
 }
@@ -394,18 +395,18 @@ reset(struct stats *st)
     pthread_mutex_unlock(&st->lock);
 }
 
-/* Words that follow the name of a group are passed over, as memcached does it. */
 bool
 stats_answer(struct stats *st, struct slice name, struct stats_sink *sink)
 {
-    const struct slice group = slice_first_word(name);
     if (name.len == 0)
         answer_general(st, sink);
-    else if (slice_equal(group, SLICE("settings")))
+    else if (slice_equal(name, SLICE("settings")))
         answer_settings(st, sink);
-    else if (slice_equal(group, SLICE("conns")))
+    else if (slice_equal(name, SLICE("sizes")))
+        sink->emit(sink->ctx, "sizes_status", "disabled");
+    else if (slice_equal(name, SLICE("conns")))
         workers_each_conn(st->workers, st->config.now(), sink->emit, sink->ctx);
-    else if (slice_equal(group, SLICE("reset")))
+    else if (slice_equal(name, SLICE("reset")))
         reset(st);
     else
         return false;

@@ -108,10 +108,10 @@ def test_accepted(args):
 
 
 def test_what_has_no_effect_is_named_in_one_line(larder):
-    with larder("-f", "1.1", "-o", "slab_reassign,hashpower=20", "-X") as s:
+    with larder("-f", "1.1", "-o", "slab_reassign,hashpower=20", "-W") as s:
         assert s.stderr().count("nothing to tune") == 1
         assert ("larderd: notice: accepted, nothing to tune here: "
-                "-f, -X, -o hashpower,slab_reassign\n" in s.stderr())
+                "-f, -W, -o hashpower,slab_reassign\n" in s.stderr())
     with larder("-m", "64") as s:
         assert "notice" not in s.stderr()
 

@@ -379,13 +379,16 @@ def test_fix_aa352388a_no_dumping_by_packets_either(target):
     t = target("-m", "64", "-X")
     with packets.Client(t.running) as c:
         for group in (b"detail", b"detail on", b"detail dump", b"cachedump 1 0", b"cachedump",
-                      b"items", b"sizes"):
+                      b"items"):
             found = c.ask_all(packet("stat", group))
             assert [r.status for r in found] == [NOT_FOUND], group
             assert KEY not in b"".join(r.key + r.value for r in found)
     with t.connect() as c:
-        for line in (b"stats detail dump", b"stats cachedump 1 0", b"watch fetchers"):
+        for line in (b"stats cachedump 1 0", b"watch fetchers"):
             assert c.ask(line + b"\r\n") == b"ERROR\r\n"
+        for word in (b"on", b"dump", b"nonsense"):
+            heard = c.ask(b"stats detail %s\r\n" % word)
+            assert heard == b"CLIENT_ERROR stats detail not allowed\r\n"
         for word, what in ((b"metadump", b"metadump"), (b"mgdump", b"key dump")):
             heard = c.ask(b"lru_crawler %s all\r\n" % word)
             assert heard == b"ERROR %s not allowed\r\n" % what

@@ -228,9 +228,6 @@ class Binary:
     def stat(self, r):
         """Only what needs no counter."""
         store = self.store
-        if store.larder:
-            # Groups that memcached has and larder has not yet are not modelled.
-            store.unmodelled |= r.key in (b"sizes", b"detail") or r.key.startswith(b"detail ")
         if r.key == b"reset" or r.key.startswith(b"reset") and not store.larder:
             for counts in (store.detail or {}).values():
                 counts[:] = [0, 0, 0, 0]

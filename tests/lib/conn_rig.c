@@ -20,10 +20,9 @@ static bool
 rig_stats(void *ctx, struct slice name, struct stats_sink *sink)
 {
     (void)ctx;
-    if (name.len > 0)
-        return false;
-    sink->emit(sink->ctx, "threads", "1");
-    return true;
+    if (name.len == 0)
+        sink->emit(sink->ctx, "threads", "1");
+    return name.len == 0 || slice_equal(name, SLICE("reset"));
 }
 
 static void
@@ -66,6 +65,7 @@ create_store(struct rig *rig, const struct rig_options *options)
         .cas_enabled = true,
         .flush_enabled = true,
         .dump_enabled = true,
+        .prefix_delimiter = ':',
         .tuning = {.slab_reassign = true, .crawler = true, .maintainer = true},
         .hooks = {.ctx = rig,
                   .stats = rig_stats,
@@ -108,13 +108,13 @@ rig_stop(struct rig *rig)
     conn_worker_destroy(rig->worker);
     CHECK(rig->opened == rig->closed);
     CHECK(rig->shared.memory_waiters == 0);
+    CHECK(store_verify(rig->store) == NULL);
+    cmd_thread_destroy(rig->thread);
+    cmd_destroy(rig->cmd);
     struct store_stats stats;
     store_stats_read(rig->store, &stats);
     CHECK(stats.borrowed_bytes == 0);
     CHECK(stats.lent_bytes == 0);
-    CHECK(store_verify(rig->store) == NULL);
-    cmd_thread_destroy(rig->thread);
-    cmd_destroy(rig->cmd);
     store_destroy(rig->store);
     loop_destroy(rig->loop);
     script_reset();

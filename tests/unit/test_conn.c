@@ -486,7 +486,7 @@ test_requests_quantum(void **state)
 static void
 test_statistics_end_a_turn(void **state)
 {
-    static const char *const kinds[] = {"stats\r\n", "stats nothing\r\n"};
+    static const char *const kinds[] = {"stats\r\n", "stats detail dump\r\n"};
     (void)state;
     for (unsigned i = 0; i < LENGTH(kinds); i++) {
         struct rig rig;
@@ -1207,6 +1207,122 @@ test_idle_timeout(void **state)
     rig_stop(&rig);
 }
 
+/* ---- `stats detail` -------------------------------------------------------------------------- */
+
+/* Sets under so many prefixes, no reply. */
+static void
+set_prefixes(struct rig *rig, int fd, unsigned count)
+{
+    struct text sets = {0};
+    for (unsigned i = 0; i < count; i++)
+        add_line(&sets, "set prefix%05u:k 0 0 1 noreply\r\nx\r\n", i);
+    script_give(fd, sets.at, sets.len);
+    rig_run(rig);
+    drop(&sets);
+}
+
+/* How many lines of the dump are those of set_prefixes(); each prefix at most once. */
+static unsigned
+count_rows(struct slice dump)
+{
+    static bool seen[100000];
+    static const char before[] = "PREFIX prefix", after[] = " get 0 hit 0 set 1 del 0\r\n";
+    unsigned count = 0;
+    memset(seen, 0, sizeof seen);
+    for (const char *at = dump.at, *end = dump.at + dump.len; at < end; count++) {
+        const char *lf = memchr(at, '\n', (size_t)(end - at));
+        if (memcmp(at, "END\r\n", 5) == 0) {
+            assert_ptr_equal(lf + 1, end);
+            return count;
+        }
+        assert_memory_equal(at, before, sizeof before - 1);
+        unsigned number = (unsigned)strtoul(at + sizeof before - 1, NULL, 10);
+        assert_memory_equal(at + sizeof before - 1 + 5, after, sizeof after - 1);
+        assert_false(seen[number]);
+        seen[number] = true;
+        at = lf + 1;
+    }
+    fail_msg("no END");
+    return 0;
+}
+
+/* A dump longer than any buffer is sent as it is read, however little is taken at a time. */
+static void
+test_long_dump(void **state)
+{
+    enum { PREFIXES = 10000 };
+    static const char row[] = "PREFIX prefix00000 get 0 hit 0 set 1 del 0\r\n";
+    const size_t wanted = PREFIXES * (sizeof row - 1) + sizeof "END\r\nMN\r\n" - 1;
+    (void)state;
+    for (unsigned small = 0; small < 2; small++) {
+        struct rig rig;
+        rig_start(&rig, &(struct rig_options){.memory_bytes = (size_t)32 << 20});
+        int fd = rig_connect(&rig), other = rig_connect(&rig);
+        ask(&rig, other, "stats detail on\r\n", "OK\r\n");
+        set_prefixes(&rig, other, PREFIXES);
+        if (small)
+            script_window(fd, 5000);
+        size_t before = borrowed(&rig);
+        script_give_text(fd, "stats detail dump\r\nmn\r\n");
+        rig_run(&rig);
+        while (script_taken(fd).len < wanted) {
+            assert_true(borrowed(&rig) <= before + ((size_t)128 << 10));
+            script_window(fd, 5000);
+            rig_run(&rig);
+        }
+        struct slice heard = script_taken(fd);
+        assert_int_equal(heard.len, wanted);
+        assert_memory_equal(heard.at + heard.len - 4, "MN\r\n", 4);
+        assert_int_equal(count_rows((struct slice){heard.at, heard.len - 4}), PREFIXES);
+        rig_stop(&rig);
+    }
+}
+
+/* Forgotten in the middle of a dump: the rest is not there any more. */
+static void
+test_reset_during_a_dump(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){.memory_bytes = (size_t)32 << 20});
+    int fd = rig_connect(&rig), other = rig_connect(&rig);
+    ask(&rig, other, "stats detail on\r\n", "OK\r\n");
+    size_t before = borrowed(&rig);
+    set_prefixes(&rig, other, 10000);
+    script_window(fd, 5000);
+    script_give_text(fd, "stats detail dump\r\n");
+    rig_run(&rig);
+    ask(&rig, other, "stats reset\r\n", "RESET\r\n");
+    assert_true(borrowed(&rig) <= before + ((size_t)128 << 10));
+    set_prefixes(&rig, other, 1);
+    for (unsigned i = 0; i < 100; i++) {
+        script_window(fd, 5000);
+        rig_run(&rig);
+    }
+    assert_in_range(count_rows(script_taken(fd)), 100, 9999);
+    rig_stop(&rig);
+}
+
+/* Without memory prefixes are not counted; those that are known go on. */
+static void
+test_prefixes_without_memory(void **state)
+{
+    enum { PREFIXES = 60000 };
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fd = rig_connect(&rig), other = rig_connect(&rig);
+    ask(&rig, other, "stats detail on\r\n", "OK\r\n");
+    set_prefixes(&rig, other, PREFIXES);
+    assert_true(borrowed(&rig) <= ((size_t)8 << 20) / 8 + ((size_t)64 << 10));
+    script_give_text(fd, "stats detail dump\r\n");
+    rig_run(&rig);
+    assert_in_range(count_rows(script_taken(fd)), 1000, PREFIXES - 1);
+    ask(&rig, other, "get prefix00000:k nothing\r\n",
+        "VALUE prefix00000:k 0 1\r\nx\r\nEND\r\n");
+    rig_stop(&rig);
+}
+
 /* ---- `stats conns` --------------------------------------------------------------------------- */
 
 static const char *
@@ -1438,6 +1554,9 @@ main(void)
         cmocka_unit_test(test_stopped_between_batches),
         cmocka_unit_test(test_requests_quantum),
         cmocka_unit_test(test_statistics_end_a_turn),
+        cmocka_unit_test(test_long_dump),
+        cmocka_unit_test(test_reset_during_a_dump),
+        cmocka_unit_test(test_prefixes_without_memory),
         cmocka_unit_test(test_bytes_quantum),
         cmocka_unit_test(test_half_close),
         cmocka_unit_test(test_hang_up_after_requests),

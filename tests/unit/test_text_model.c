@@ -178,9 +178,9 @@ model_keyed(struct model *m)
 }
 
 static void
-model_rest(struct model *m, const char *end)
+model_rest(struct model *m, size_t behind, const char *end)
 {
-    const char *at = m->tokens[0].at + m->tokens[0].len;
+    const char *at = m->tokens[behind].at + m->tokens[behind].len;
     while (at < end && *at == ' ') {
         at++;
     }
@@ -208,7 +208,7 @@ model_admin(struct model *m, const char *end)
                                         "refresh_certs", NULL};
     uint64_t n = 0;
     if (first_is_one_of(m, wordy)) {
-        model_rest(m, end);
+        model_rest(m, 0, end);
     } else if (token_is(m, 0, "flush_all")) {
         if (m->token_count > 2 || (m->token_count == 2 && !m->told.noreply)) {
             m->told.has_number = true;
@@ -246,8 +246,10 @@ model_line(struct model *m, const char *end, const char *block, size_t block_byt
     } else if (column_0 && first_is_one_of(m, bare)) {
         m->told.noreply = false;
     } else if (column_0 && token_is(m, 0, "stats")) {
+        bool is_detail = m->token_count > 1 && token_is(m, 1, "detail");
         m->told.noreply = false;
-        model_rest(m, end);
+        m->told.verb = is_detail ? "stats-detail" : "stats";
+        model_rest(m, is_detail ? 1 : 0, end);
     } else if (first_is_one_of(m, admin)) {
         model_admin(m, end);
     } else if (m->token_count >= 2 && last.len >= 5 && memcmp(last.at, "HTTP/", 5) == 0) {
@@ -333,7 +335,7 @@ static const char *const numbers[] = {
 
 static const char *const others[] = {
     "foo", "b", "noreply", "noreply", "NOREPLY", "noreply1", K250, K250 "k", "k\tey", "k\rey",
-    "\xc3\xb6", "HTTP/1.1", "http/1.1", "graceful", "settings", "crawl", "-1", "0",
+    "\xc3\xb6", "HTTP/1.1", "http/1.1", "graceful", "settings", "detail", "crawl", "-1", "0",
 };
 
 #define PICK(m, list) (list)[roll(m, sizeof(list) / sizeof(list)[0])]

@@ -146,7 +146,7 @@ static const char *const verb_names[VERB_COUNT] = {
     [VERB_MG] = "mg", [VERB_MD] = "md", [VERB_MA] = "ma", [VERB_ME] = "me",
     [VERB_FLUSH_ALL] = "flush_all", [VERB_VERSION] = "version", [VERB_VERBOSITY] = "verbosity",
     [VERB_QUIT] = "quit", [VERB_MN] = "mn", [VERB_STATS] = "stats",
-    [VERB_CACHE_MEMLIMIT] = "cache_memlimit",
+    [VERB_DETAIL] = "stats-detail", [VERB_CACHE_MEMLIMIT] = "cache_memlimit",
     [VERB_SHUTDOWN] = "shutdown", [VERB_SLABS] = "slabs", [VERB_LRU] = "lru",
     [VERB_LRU_CRAWLER] = "lru_crawler", [VERB_REFRESH_CERTS] = "refresh_certs",
     [VERB_BAD] = "bad",
