@@ -28,12 +28,16 @@ def store(key, value):
 
 
 class Neighbour:
-    """A well-behaved client that asks all the time and remembers how long it waited at most."""
+    """A well-behaved client that asks all the time and remembers how long it waited.
+
+    One long wait may be the machine's, which stands still now and then; a server that is held up by
+    others makes it wait again and again, or until it gives up.
+    """
 
     def __init__(self, running):
         self.connection = running.connect()
         self.connection.ask(store(b"neighbour", b"1"))
-        self.waited_max = 0.0
+        self.waited_long = []
         self.answers = 0
         self.fault = None
         self.stopped = threading.Event()
@@ -45,7 +49,8 @@ class Neighbour:
                 start = time.monotonic()
                 answer = self.connection.get(b"get neighbour\r\n")
                 assert answer == b"VALUE neighbour 0 1\r\n1\r\nEND\r\n", answer
-                self.waited_max = max(self.waited_max, time.monotonic() - start)
+                if time.monotonic() - start > 1:
+                    self.waited_long.append(time.monotonic() - start)
                 self.answers += 1
         except BaseException as fault:
             self.fault = fault
@@ -61,7 +66,8 @@ class Neighbour:
         if not exc[0]:
             assert not self.fault, self.fault
             assert self.answers > 0
-            assert self.waited_max < 1.0, "the neighbour waited %.2f s" % self.waited_max
+            assert len(self.waited_long) <= 1 and max(self.waited_long, default=0) < 10, \
+                "the neighbour waited for %s s" % self.waited_long
 
 
 def open_files(running):
@@ -117,9 +123,10 @@ def test_client_that_never_reads(larder):
         time.sleep(2)
         if not SANITIZED:
             assert running.status("VmHWM") < 100 * 1024
-        before = running.cpu_seconds()
+        before, start = running.cpu_seconds(), time.monotonic()
         time.sleep(1)
-        assert running.cpu_seconds() - before < 0.7, "the server spins on a client that is deaf"
+        spent = running.cpu_seconds() - before
+        assert spent < 0.7 * (time.monotonic() - start), "the server spins on a client that is deaf"
         for i in range(500):
             head = deaf.line()
             assert head == b"VALUE big%d 0 1000000\r\n" % (i % 20), (i, head)
