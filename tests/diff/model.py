@@ -28,7 +28,7 @@ class Event:
         self.renewed = False    # mg or me shows an item that was counted so
         self.reshaped = False   # a number was changed where it stood, and more than the number
         self.longer = False     # a number has got more digits than it had
-        self.huge = False       # a number of 2^63 and more was counted, or nothing but blanks
+        self.huge = False       # so was a number of 2^63 and more, below -2^63, or blanks
 
 
 class Connection:

@@ -381,8 +381,8 @@ WHOLE_BINARY = (
     ("body of an unknown opcode", "bin/unknown-opcode-body-swallowed", binary_unknown_opcode),
 )
 # 1.6.18 looks for a minus sign behind a number of 2^63 and more, and for a number behind blanks, in
-# what an earlier item left there.
-BEHIND = ("what lies behind a number", "incr/near-max ma/J-max")
+# what an earlier item left there; where a number below -2^63 wraps to a small one, for none at all.
+BEHIND = ("what lies behind a number", "incr/near-max ma/J-max incr/minus-zero")
 # An empty value is not a number there, and then no CAS number is compared.
 EMPTY = ("CAS number of an empty value", "incr/empty ma/C-mismatch-q")
 CITED = tuple(row[:2] for row in (*TEXT, *META_RULES, *REWRITES, *BINARY, *WHOLE, *WHOLE_BINARY,

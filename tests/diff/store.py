@@ -13,6 +13,7 @@ of a server's own, and the words "flush", "verbosity", "memlimit" for settings t
 """
 import functools
 import pathlib
+import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "conform"))
@@ -28,6 +29,7 @@ STORED, NOT_STORED, EXISTS, NOT_FOUND = "STORED", "NOT_STORED", "EXISTS", "NOT_F
 NON_NUMERIC, TOO_LARGE = "NON_NUMERIC", "TOO_LARGE"
 SPACES = b" \t\n\v\f\r"
 U64 = 1 << 64
+HUGE_MINUS = re.compile(rb"[ \t\n\v\f\r]*-0*[1-9][0-9]{18}")  # strtoull makes it a positive one
 SMALL_CAS = 1000    # servers have left these behind
 
 
@@ -294,7 +296,7 @@ class Store:
             return EXISTS, None
         number = parse_stored(item.value)
         if number is None:
-            self.huge = not item.value.strip(SPACES)
+            self.huge = not item.value.strip(SPACES) or bool(HUGE_MINUS.match(item.value))
             return NON_NUMERIC, None
         self.huge = number >= U64 >> 1
         number = (number + delta) % U64 if up else max(number - delta, 0)

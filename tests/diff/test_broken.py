@@ -77,6 +77,8 @@ EXPLAINED = {
         b"ma k N100\r\n", b"mg k l\r\n", b"incr k 5\r\n", b"me k\r\n")),
     "held, and padding": ("number in a new item", (
         b"set k 0 0 2\r\n10\r\n", HELD, b"decr k 1\r\n", b"mg k s\r\n")),
+    "minus sign": ("what lies behind a number", (
+        b"set k 0 0 21\r\n-18446744073709551615\r\n", b"incr k 1\r\n")),
     "append, and base64 of me": ("base64 forgotten", (
         b"set ABCD 0 0 1\r\n5\r\n", b"ms QUJDRA== 1 MP b\r\n5\r\n", b"me ABCD v\r\n")),
 }
