@@ -228,19 +228,27 @@ class Binary:
     def stat(self, r):
         """Only what needs no counter."""
         store = self.store
-        if r.key == b"reset" or r.key.startswith(b"reset") and not store.larder:
+        asked = r.key
+        if store.larder:  # words, as in text; memcached compares beginnings
+            words = [w for w in r.key.split(b" ") if w]
+            asked = b" ".join(words[:2] if words[:1] == [b"detail"] else words[:1])
+
+        def begins(name):
+            return asked == name or asked.startswith(name) and not store.larder
+
+        if begins(b"reset"):
             for counts in (store.detail or {}).values():
                 counts[:] = [0, 0, 0, 0]
-        elif r.key.startswith(b"detail on"):
+        elif begins(b"detail on"):
             store.detail = store.detail or {}
-        elif r.key.startswith(b"detail off"):
+        elif begins(b"detail off"):
             store.detail = None
-        elif r.key.startswith(b"detail dump"):
+        elif begins(b"detail dump"):
             self.answer(r, key=b"detailed", value=store.detail_dump())
-        elif r.key == b"sizes":
+        elif asked == b"sizes":
             self.answer(r, key=b"sizes_status", value=b"disabled")
         else:
-            store.unmodelled |= r.key in (b"", b"settings", b"items", b"slabs")
+            store.unmodelled |= asked in (b"", b"settings", b"items", b"slabs")
             self.fail(r, MISS)
             return
         self.answer(r)

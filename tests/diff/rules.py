@@ -338,6 +338,10 @@ REWRITES = (
 )
 
 
+STAT_NAMES = (b"reset", b"settings", b"sizes", b"detail")
+STAT_KEYS = (b"reset", b"settings", b"sizes", b"detail on", b"detail off", b"detail dump")
+
+
 # ---- binary ---------------------------------------------------------------------------------
 
 def binary_version(r):
@@ -347,9 +351,9 @@ def binary_version(r):
 
 
 def binary_prefix_of_stat(r):
-    """The beginning of the key is enough."""
-    if r.what == 0x10 and r.key.startswith(b"reset") and r.key != b"reset":
-        return b"\x81\x10" + bytes(10) + r.opaque.to_bytes(4, "big") + bytes(8), True
+    """The beginning of the key is enough, or all of it is the name; larder takes words."""
+    if r.what == 0x10 and r.key not in STAT_KEYS and r.key.strip(b" ").startswith(STAT_NAMES):
+        return ANYTHING, False
 
 
 def binary_body_unchecked(r):
