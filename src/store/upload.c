@@ -366,8 +366,10 @@ link_piece(struct store_thread *t, uint64_t hash, struct item *it)
         link_settle(t, slots_delta);
         if (slot)
             return true;
-        if (link_relieve(t, &crowd) == STORE_AGAIN)
-            crowd = s->config.evict;   /* there is no way to put a piece off */
+        /* There is no way to put a piece off: neither until somebody else is done, nor until the
+         * index, that grows elsewhere first, has come to this group. */
+        if (link_relieve(t, &crowd) == STORE_AGAIN || round + 2 == PLACE_ROUNDS)
+            crowd = s->config.evict;
     }
     return false;
 }
