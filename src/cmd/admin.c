@@ -135,7 +135,7 @@ run_stats(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
           struct reply *reply)
 {
     const struct cmd_hooks *hooks = &t->cmd->config.hooks;
-    struct slice rest = req->args, group = next_word(&rest);
+    struct slice rest = req->args, group = proto_next_word(&rest);
     (void)cursor;
     if (reply->block)                  /* one block at a time */
         return CMD_FULL;

@@ -323,9 +323,9 @@ stats_answer(struct cmd_thread *t, const struct request *req, struct packets *p)
 {
     const struct cmd_hooks *hooks = &t->cmd->config.hooks;
     struct stats_sink sink = {gather_packet, p};
-    struct slice rest = req->args, group = next_word(&rest);
+    struct slice rest = req->args, group = proto_next_word(&rest);
     if (slice_equal(group, SLICE("detail")))
-        return detail_answer(t, next_word(&rest), p);
+        return detail_answer(t, proto_next_word(&rest), p);
     if (slice_equal(group, SLICE("reset")))
         detail_clear(t);
     return !slice_equal(group, SLICE("conns")) && hooks->stats(hooks->ctx, group, &sink);

@@ -355,7 +355,7 @@ enum cmd_outcome
 run_detail(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cursor,
            struct reply *reply)
 {
-    struct slice rest = req->args, word = next_word(&rest);
+    struct slice rest = req->args, word = proto_next_word(&rest);
     if (!t->cmd->config.dump_enabled)
         reply_text(reply, SLICE("CLIENT_ERROR stats detail not allowed\r\n"));
     else if (slice_equal(word, SLICE("dump")))

@@ -169,20 +169,6 @@ enum cmd_outcome run_tune(struct cmd_thread *t, const struct request *req,
 enum cmd_outcome run_detail(struct cmd_thread *t, const struct request *req,
                             struct cmd_cursor *cursor, struct reply *reply);
 
-/* Takes the first word off *rest.  Empty: there are no more. */
-static inline struct slice
-next_word(struct slice *rest)
-{
-    const char *at = rest->at, *end = rest->at + rest->len;
-    while (at < end && *at == ' ')
-        at++;
-    const char *word = at;
-    while (at < end && *at != ' ')
-        at++;
-    *rest = (struct slice){at, (size_t)(end - at)};
-    return (struct slice){word, (size_t)(at - word)};
-}
-
 /* Lines or packets of statistics, gathered in a block of their own: there may be thousands. */
 struct gather {
     char *at;

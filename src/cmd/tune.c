@@ -35,7 +35,7 @@ struct words {
     unsigned count;                    /* of all, those beyond WORDS_MAX too */
 };
 
-/* As C reads it: the end of the word, or white space, must follow. */
+/* As C reads it, from a bounded copy: the end of the word, or white space, must follow. */
 static bool
 read_real(struct slice word, double *out)
 {
@@ -277,9 +277,9 @@ run_tune(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cur
 {
     struct cmd *cmd = t->cmd;
     struct words w = {.config = &cmd->config, .tuning = &cmd->tuning};
-    struct slice rest = req->args, name = next_word(&rest), word;
+    struct slice rest = req->args, name = proto_next_word(&rest), word;
     (void)cursor;
-    while ((word = next_word(&rest)).len > 0) {
+    while ((word = proto_next_word(&rest)).len > 0) {
         if (w.count < WORDS_MAX)
             w.at[w.count] = word;
         w.count++;

@@ -147,6 +147,9 @@ enum parse proto_parse_binary(const char *in, size_t len, struct request *req, s
  */
 bool proto_next_key(const struct request *req, size_t *cursor, struct slice *out_key);
 
+/* Takes the first word off *rest, what is left of req->args.  Empty: there are no more. */
+struct slice proto_next_word(struct slice *rest);
+
 /* ---- meta ------------------------------------------------------------------------------------ */
 
 /* The flags of a request, one at a time, as proto_next_key(). */

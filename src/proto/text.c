@@ -164,6 +164,17 @@ proto_next_key(const struct request *req, size_t *cursor, struct slice *out_key)
     return found;
 }
 
+struct slice
+proto_next_word(struct slice *rest)
+{
+    const char *at = rest->at, *end = rest->at + rest->len;
+    struct slice word = {end, 0};
+    if (rest->len == 0 || !next_key(&at, end, &word))
+        at = end;
+    *rest = (struct slice){at, (size_t)(end - at)};
+    return word;
+}
+
 /* All keys are looked at before the first is answered: one over-long key and there is no answer. */
 static void
 parse_keys(struct tokens *t, struct request *req)

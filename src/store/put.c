@@ -241,7 +241,7 @@ enum store_outcome
 store_put(struct store_thread *t, const struct store_put *put, struct store_result *out)
 {
     DCHECK(t->inside);
-    if (!ahead_go(t, &put->key))        /* on its way while the entry is written */
+    if (!ahead_go(t, &put->key))       /* on its way while the entry is written */
         index_prefetch(&t->store->index, index_group_of(&t->store->index, put->key.hash),
                        put->key.hash);
     if (put->mode == STORE_APPEND || put->mode == STORE_PREPEND)

@@ -47,6 +47,16 @@ make_store(size_t memory, bool evict, bool cas)
     return make_store_for(8, memory, evict, cas);
 }
 
+/* Inside a section. */
+static inline struct store_thread *
+joined(struct store *s)
+{
+    struct store_thread *t = store_join(s);
+    assert_non_null(t);
+    store_enter(t);
+    return t;
+}
+
 static inline void
 assert_whole(struct store *s)
 {

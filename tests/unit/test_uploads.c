@@ -12,15 +12,6 @@
 
 #define TRIES_MAX 20000u
 
-static struct store_thread *
-joined(struct store *s)
-{
-    struct store_thread *t = store_join(s);
-    assert_non_null(t);
-    store_enter(t);
-    return t;
-}
-
 static void
 parted(struct store *s, struct store_thread *t)
 {
