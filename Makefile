@@ -16,7 +16,8 @@
 #   make clean
 #
 # Variants, each in a directory of its own: CC=clang, DEBUG=1, SAN=address (with undefined
-# behaviour), SAN=thread.  WERROR=1 makes warnings errors, V=1 shows the commands.
+# behaviour), SAN=thread, SAN=memory (reads of what nobody wrote; clang alone, and for what needs
+# no server).  WERROR=1 makes warnings errors, V=1 shows the commands.
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -33,10 +34,11 @@ JOBS ?= $(shell nproc)
 
 MODE_OF_address := asan
 MODE_OF_thread := tsan
+MODE_OF_memory := msan
 MODE_OF_fuzzer := fuzz
 MODE := $(if $(SAN),$(MODE_OF_$(SAN)),$(if $(DEBUG),debug,release))
 ifeq ($(MODE),)
-$(error SAN=$(SAN): must be address or thread)
+$(error SAN=$(SAN): must be address, thread or memory)
 endif
 CLANG := $(findstring clang,$(notdir $(CC)))
 BUILD := build/$(if $(CLANG),clang-)$(MODE)
@@ -47,6 +49,7 @@ FLAGS_debug := -Og -DLARDER_DEBUG
 FLAGS_asan := -O1 -fno-omit-frame-pointer -DLARDER_DEBUG \
     -fsanitize=address,undefined -fno-sanitize-recover=all
 FLAGS_tsan := -O1 -fno-omit-frame-pointer -DLARDER_DEBUG -fsanitize=thread
+FLAGS_msan := -O1 -fno-omit-frame-pointer -DLARDER_DEBUG -fsanitize=memory -fno-sanitize-recover=all
 FLAGS_fuzz := -O1 -fno-omit-frame-pointer -DLARDER_DEBUG \
     -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 

@@ -72,8 +72,7 @@ listen_at(const struct addrinfo *at, int backlog, struct listener *out)
         goto fail;
     if (bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, backlog) != 0)
         goto fail;
-    out->fd = fd;
-    out->addr = addr_of_socket(fd);
+    *out = (struct listener){.fd = fd, .addr = addr_of_socket(fd)};
     out->any = is_any(&out->addr);
     return 0;
 fail:;

@@ -174,6 +174,7 @@ local_listener(void)
 {
     char why[LISTEN_WHY_MAX] = "";
     struct listener listener;
+    memset(&listener, 0xff, sizeof listener); /* every field is set, whatever was there */
     assert_int_equal(listen_tcp("127.0.0.1", 0, 16, &listener, 1, why), 1);
     return listener;
 }
@@ -191,6 +192,7 @@ test_listen_tcp(void **state)
     assert_int_equal(listen_accept(&listener, &accepted), -EAGAIN);
     int client = client_of(&listener);
     assert_int_equal(listen_accept(&listener, &accepted), 0);
+    assert_int_equal(accepted.kind, 0);
     struct sockaddr_in own;
     socklen_t len = sizeof own;
     assert_int_equal(getsockname(client, (struct sockaddr *)&own, &len), 0);
