@@ -134,7 +134,7 @@ join_large(struct store_thread *t, const struct store_put *put, const struct old
     large_stamp(t->store, u);
     outcome = put_run(t, &job, out);
     if (outcome == STORE_OK)
-        large_adopt(t, u);
+        large_adopt(t, u, job.queue);
     else
         store_upload_abort(t, u);
     return outcome;
@@ -169,7 +169,7 @@ vivify(struct store_thread *t, const struct store_put *put, bool *out_adopted,
     }
     enum store_outcome outcome = put_run(t, &job, out);
     if (outcome == STORE_OK && put->upload) {
-        large_adopt(t, put->upload);
+        large_adopt(t, put->upload, job.queue);
         *out_adopted = true;
     }
     return outcome;

@@ -42,6 +42,7 @@ write_in_place(struct store_thread *t, const struct store_arith *how, struct ite
                    frequency_next(access_frequency(access)) << ITEM_ACCESS_BITS;
     out->cas = item_cas(seen);
     words_write(it, seen, item_bytes(seen));
+    link_expires(t, it, out->expiry);
 }
 
 /* TOO_SMALL: there is a new entry to be made, *r says which. */

@@ -7,8 +7,9 @@
  *   get.c    found through the slot without a lock, copied or pointed at; lease.c: the same, or
  *            under the lock where something is due: expiry, a token, an entry to be made
  *   put.c    replaced, deleted; get.c: found expired or flushed -> unlink(), counted by cause
- *   keep.c   its segment becomes the oldest: unlinked (evicted, expired, flushed) or, where nothing
- *            may be evicted, copied on; the segment waits for the grace period and is free
+ *   evict.c  its segment's turn comes: copied on, or unlinked (evicted, expired, flushed); the
+ *            segment waits for the grace period and is free
+ *   sweep.c  unlinked because it has expired
  *
  * Lock order: a group's lock (of two, the lower number first), then nothing.  pool.lock, keep.lock
  * and the lock of the lines are taken alone.
@@ -25,6 +26,7 @@
 #include "ahead.h"
 #include "budget.h"
 #include "epoch.h"
+#include "ghost.h"
 #include "index.h"
 #include "item.h"
 #include "segment.h"
@@ -33,6 +35,7 @@
 enum store_counter {
     COUNT_STORED, COUNT_REPLACED, COUNT_DELETED, COUNT_EXPIRED, COUNT_EVICTED, COUNT_FLUSHED,
     COUNT_EVICTED_UNFETCHED, COUNT_EXPIRED_UNFETCHED, COUNT_INDEX_EVICTED, COUNT_AGAIN,
+    COUNT_BYTES_STORED, COUNT_GHOST_HITS,
     COUNT_STORE_COUNTERS
 };
 
@@ -50,8 +53,10 @@ struct store_thread {
     unsigned number;                   /* 0 .. threads_max - 1 */
     bool inside;
     uint32_t now;
-    uint32_t active, active_fill;      /* segment, bytes; 0: none */
-    uint32_t emptied;                  /* segment that lost its last item in this call; 0: none */
+    uint32_t active[SEGMENT_QUEUES];   /* segments that it fills, 0: none ... */
+    uint32_t active_fill[SEGMENT_QUEUES];    /* ... and how far, in bytes */
+    uint64_t new_items, new_bytes;     /* stored since it last sealed a segment */
+    uint32_t thinned;                  /* segment for segment_thinned() after this call; 0: none */
     uint64_t cas_last, serial_last;
     struct index_local local;
     struct segment_demand demand;      /* for store_populate */
@@ -63,26 +68,53 @@ struct store_thread {
     _Alignas(8) char scratch[STORE_SMALL_BYTES_MAX];    /* the small item that was looked at last */
 };
 
+/* What becomes of a victim's live entries. */
 enum keep_mode {
-    KEEP_EVICT,      /* everything goes */
-    KEEP_CLEAN,      /* live entries are copied on, the rest goes */
-    KEEP_SWEEP       /* only what is expired or flushed goes, the segment stays */
+    KEEP_EVICT,      /* all go */
+    KEEP_CLEAN,      /* all are copied on, within their queue */
+    KEEP_SMALL,      /* those looked at often enough move to the main queue, the rest goes */
+    KEEP_MAIN        /* those looked at often enough get a second chance, the rest goes */
+};
+
+/* A segment that the copier fills; seg 0: none. */
+struct copy_to {
+    uint32_t seg, fill;
 };
 
 /* Housekeeping: one thread at a time, whoever calls store_maintain first. */
 struct keep {
-    CACHE_ALIGNED atomic_bool busy;    /* guards all but the next two */
+    CACHE_ALIGNED atomic_bool busy;    /* guards all but the atomic ones that follow */
     atomic_bool hopeless;              /* not evicting: no segment was worth cleaning ... */
     _Atomic uint32_t hopeless_until;   /* ... until this second: expiry may have changed it then */
     _Atomic uint32_t doomed_count;
     _Atomic uint32_t victim;           /* segment being walked, 0: none; read by anybody */
-    uint32_t victim_at;                /* bytes of it that are done */
+    uint32_t victim_at, victim_copied; /* bytes of it that are done, and that live on */
     enum keep_mode mode;
-    uint32_t scan;                     /* segment that was looked at last for dead bytes */
-    uint32_t round_began;              /* second of the first of these: */
-    uint32_t rotations;                /* segments looked at since one was worth cleaning */
-    uint32_t sweeps_left;              /* segments still to be swept before giving up */
-    uint32_t copy_seg, copy_fill;      /* where cleaning copies to */
+    struct copy_to copies[SEGMENT_QUEUES];
+    uint32_t spare;                    /* a segment for copies, so that there is always one; or 0 */
+    uint64_t taken_by_copier;          /* segments, since the start */
+
+    uint64_t taken_seen;               /* segments others had taken when clean_credit was made up */
+    int64_t clean_credit;              /* bytes that cleaning may copy */
+    uint64_t in_vain;                  /* bytes copied for second chances since a segment was won */
+    uint64_t won;                      /* bytes freed meanwhile */
+
+    atomic_bool sweeping;              /* a round of the sweep is on its way */
+    _Atomic uint32_t swept_at;         /* second in which the last one began */
+    atomic_bool forced;                /* one that sweeps all is asked for, not evicting ... */
+    _Atomic uint32_t forced_rest;      /* ... which may not be before this second */
+    bool sweep_all;                    /* whatever has expired, not only what is worth it */
+    uint32_t sweep_hand;               /* segment that was looked at last */
+    uint32_t sweep_seg, sweep_at;      /* being swept, 0: none; bytes that are done */
+    uint32_t sweep_sequence, sweep_began, sweep_all_began;
+    uint64_t sweep_sum;                /* bytes expired in what was not worth it */
+    uint32_t sweep_bytes[SEGMENT_EXPIRY_CLASSES];
+
+    /* Written by whoever is busy, read by anybody: */
+    _Atomic uint64_t promoted, second_chances;    /* entries */
+    _Atomic uint64_t bytes_evicting, bytes_cleaning;    /* copied */
+    _Atomic uint64_t expired_held;     /* bytes, when the last round of the sweep ended */
+    _Atomic uint64_t age_fetched, age_unfetched;    /* running means, seconds << 8 */
     /* Slices, written by whoever is busy: number, the longest, how many took longer than
      * STORE_SLICE_LONG_NS, and the wall time of all, where each counts with at most that. */
     _Atomic uint64_t slices, longest_ns, long_slices, time_ns;
@@ -101,6 +133,9 @@ struct store {
     struct epoch epoch;
     struct segment_pool pool;
     struct index index;
+    struct ghost ghost;
+    _Atomic uint64_t mean_bytes;       /* of stored entries, running, << 8 */
+    atomic_bool expiring;              /* an entry that expires was stored */
     CACHE_ALIGNED _Atomic uint32_t flush_epoch;
     _Atomic uint32_t flush_at;         /* 0: none is to come */
     _Atomic uint32_t uploads_open;
@@ -187,14 +222,21 @@ link_has_key(const struct item *it, struct slice key)
 slot_word *link_find(struct store_thread *t, const struct index_hold *h, struct store_key key,
                      struct item **out_item);
 
-/* Room for `bytes` in the thread's active segment; NULL: *out_why is AGAIN or NO_MEMORY. */
-char *link_room(struct store_thread *t, uint32_t bytes, enum store_outcome *out_why);
+/* Room for `bytes` in a segment that the thread fills; NULL: *out_why is AGAIN or NO_MEMORY. */
+char *link_room(struct store_thread *t, enum segment_queue queue, uint32_t bytes,
+                enum store_outcome *out_why);
 /* There was no segment: AGAIN, and more are held ahead from now on; or NO_MEMORY. */
 enum store_outcome link_no_segment(struct store_thread *t);
+/* Not evicting, and nearly all is alive: AGAIN while what has expired is swept out, once a second,
+ * or NO_MEMORY. */
+enum store_outcome link_crowded(struct store_thread *t);
 /* Takes spare lines for an insertion.  False: there are none, and nothing may be evicted for it. */
 bool link_ready(struct store_thread *t);
 /* The room is now an item. */
-void link_room_used(struct store_thread *t, uint32_t bytes);
+void link_room_used(struct store_thread *t, enum segment_queue queue, uint32_t bytes);
+/* What it fills becomes evictable: at the end, or where it takes so long that all else is younger. */
+void link_seal(struct store_thread *t, enum segment_queue queue);
+void link_seal_old(struct store_thread *t);
 
 /*
  * Group held: an empty slot for this hash (+1 to *slots_delta), or with `crowd` that of another
@@ -211,6 +253,9 @@ enum store_outcome link_relieve(struct store_thread *t, bool *crowd);
 /* Group held: makes `it`, complete in an active, lent or copier's segment, findable in this slot.
  * An old entry there must have been counted as gone. */
 void link_item(struct store_thread *t, uint64_t hash, struct item *it, slot_word *slot);
+
+/* Group held: it will expire at another time than before. */
+void link_expires(struct store_thread *t, struct item *it, uint32_t before);
 
 /* Group held: the item is counted as gone; its slot is about to be overwritten. */
 void link_gone(struct store_thread *t, struct item *it, enum cause cause);
@@ -285,11 +330,36 @@ bool large_is_stamped(const struct store *s, const struct store_upload *u);
  */
 enum store_outcome large_open_brief(struct store_thread *t, uint64_t value_bytes,
                                     struct store_upload **out_upload);
-/* The value is stored: its segments become ordinary ones. */
-void large_adopt(struct store_thread *t, struct store_upload *u);
+/* The value is stored: its segments become ordinary ones, in the queue of its head. */
+void large_adopt(struct store_thread *t, struct store_upload *u, enum segment_queue queue);
 struct item_pieces large_pieces(const struct store_upload *u);
 bool large_complete(const struct store_upload *u);
 bool large_broken(const struct store_upload *u);
+
+/* ---- evict.c, sweep.c --------------------------------------------------------------------- */
+
+/* One slice of making room; false: none has to be made, or none can be. */
+bool evict_some(struct store_thread *t, unsigned budget);
+/* The entry has expired, if it still is what the index leads to; false: its group is busy. */
+bool evict_expired(struct store_thread *t, struct item *it);
+/* Key and hash do not change, but words that hold a part of the key are written with the value. */
+uint64_t evict_hash(const struct store *s, struct item *it);
+/* One slice of a round of the sweep. */
+void sweep_some(struct store_thread *t, unsigned budget);
+/* Begins a round: each second, if there is anything that expires. */
+void sweep_if_due(struct store *s, uint32_t now);
+/* Begins one that takes out all that has expired, or there is one; false: there has just been one,
+ * and there is nothing to be hoped for. */
+bool sweep_force(struct store *s, uint32_t now);
+
+uint32_t store_clock(const struct store *s);
+
+static inline void
+add_to(_Atomic uint64_t *sum, uint64_t n)    /* by one thread at a time */
+{
+    atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
 
 /* ---- lease.c ------------------------------------------------------------------------------ */
 
@@ -322,6 +392,7 @@ struct put_job {
     bool keep_expiry, keep_cas;        /* the old entry's */
     const uint64_t *cas_is;            /* the old entry's, else EXISTS; NULL: any */
     struct put_same same;              /* else EXISTS; no mode */
+    enum segment_queue queue;          /* where it is written; put_run() chooses */
     uint32_t old_expiry;               /* out: of the entry that was replaced */
 };
 

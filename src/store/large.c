@@ -13,6 +13,7 @@
  * uploads, stands here too.
  */
 #include "inner.h"
+#include "view.h"
 
 size_t
 store_inline_bytes_max(const struct store *s)
@@ -67,8 +68,10 @@ piece_payload(struct store_thread *t, uint64_t serial, uint32_t number)
         w = find_piece(t, &h, hash, id, &it);
         index_unlock(&s->index, &h, false);
     }
-    bool live = w && item_state(t, it, location_of(s, it)) == ITEM_LIVE;
-    return live ? item_value(it) + PIECE_ID_BYTES : NULL;
+    if (!w || item_state(t, it, location_of(s, it)) != ITEM_LIVE)
+        return NULL;
+    mark_access(t, it, item_access(it));
+    return item_value(it) + PIECE_ID_BYTES;
 }
 
 unsigned

@@ -38,16 +38,25 @@ get_unlocked(struct store_thread *t, struct store_key key, const struct store_ge
     return LOOK_HIT;
 }
 
+static void
+set_expiry(struct store_thread *t, struct item *it, uint32_t expiry)
+{
+    uint32_t before = item_expiry(it);
+    item_set_expiry(it, expiry);
+    link_expires(t, it, before);
+}
+
 /* Group held.  True: it has changed. */
 static bool
-change(const struct store_get_options *how, struct item *it, struct store_view *v)
+change(struct store_thread *t, const struct store_get_options *how, struct item *it,
+       struct store_view *v)
 {
     uint32_t expiry = how->has_expiry && how->expiry_first ? how->expiry : v->expiry;
     v->won = wins(how, v->marks, expiry);
     if (v->won)
         item_change_marks(it, 0, STORE_MARK_TOKEN);
     if (how->has_expiry)
-        item_set_expiry(it, how->expiry);
+        set_expiry(t, it, how->expiry);
     return v->won || how->has_expiry;
 }
 
@@ -65,7 +74,7 @@ lease_get_locked(struct store_thread *t, struct store_key key, const struct stor
         view_fill(v, view_snapshot(t, it));
         if (!how->no_bump)
             mark_access(t, it, item_access(it));
-        changed = change(how, it, v);
+        changed = change(t, how, it, v);
     }
     index_unlock(ix, &h, slots_delta != 0 || changed);
     link_settle(t, slots_delta);
@@ -141,7 +150,7 @@ mark_stale(struct store_thread *t, const struct store_invalidate *how)
         item_change_marks(it, STORE_MARK_TOKEN, STORE_MARK_STALE);
         item_set_cas(it, how->has_cas_new ? how->cas_new : link_cas_next(t, item_cas(it)));
         if (how->has_expiry)
-            item_set_expiry(it, how->expiry);
+            set_expiry(t, it, how->expiry);
         outcome = STORE_OK;
     }
     index_unlock(ix, &h, outcome == STORE_OK || slots_delta != 0);

@@ -52,13 +52,46 @@ link_find_live(struct store_thread *t, struct index_hold *h, struct store_key ke
 
 /* ---- room -------------------------------------------------------------------------------- */
 
+#define MEAN_WEIGHT 10000u             /* of so many entries stored, the mean is made */
+
+/* Hands in what was stored since the last time. */
 static void
-seal_active(struct store_thread *t)
+hand_in_mean(struct store_thread *t)
 {
-    if (!t->active)
+    _Atomic uint64_t *mean = &t->store->mean_bytes;
+    if (t->new_items == 0)
         return;
-    segment_seal(&t->store->pool, t->active, t->active_fill);
-    t->active = 0;
+    uint64_t old = atomic_load_explicit(mean, memory_order_relaxed);
+    uint64_t new = (t->new_bytes << 8) / t->new_items;
+    uint64_t weight = old && t->new_items < MEAN_WEIGHT ? t->new_items : MEAN_WEIGHT;
+    atomic_store_explicit(mean, (old * (MEAN_WEIGHT - weight) + new * weight) / MEAN_WEIGHT,
+                          memory_order_relaxed);
+    t->new_items = t->new_bytes = 0;
+}
+
+void
+link_seal(struct store_thread *t, enum segment_queue queue)
+{
+    if (!t->active[queue])
+        return;
+    hand_in_mean(t);
+    segment_seal(&t->store->pool, t->active[queue], t->active_fill[queue]);
+    t->active[queue] = 0;
+}
+
+/* As much as half of the limit has been stored since it was opened. */
+void
+link_seal_old(struct store_thread *t)
+{
+    const struct segment_pool *p = &t->store->pool;
+    uint32_t taken = (uint32_t)atomic_load_explicit(&p->taken, memory_order_relaxed);
+    uint32_t old = (uint32_t)(atomic_load_explicit(&p->budget->limit, memory_order_relaxed) >>
+                              p->seg_shift) / 2;
+    for (unsigned q = 0; q < SEGMENT_QUEUES; q++) {
+        uint32_t seg = t->active[q];
+        if (seg && ((taken - p->segs[seg].sequence) & ~(1u << 31)) > old)
+            link_seal(t, (enum segment_queue)q);
+    }
 }
 
 /* Everything is in segments that somebody is filling: no housekeeping can make room. */
@@ -80,9 +113,10 @@ link_no_segment(struct store_thread *t)
     if (link_hopeless(s, t->now))
         return STORE_NO_MEMORY;
     if (nothing_to_come(s)) {
-        if (!t->active)
+        if (!t->active[QUEUE_SMALL] && !t->active[QUEUE_MAIN])
             return STORE_NO_MEMORY;
-        seal_active(t);                /* then that is what can go */
+        link_seal(t, QUEUE_SMALL);     /* then that is what can go */
+        link_seal(t, QUEUE_MAIN);
     }
     uint32_t limit = (uint32_t)(atomic_load_explicit(&s->budget.limit, memory_order_relaxed) >>
                                 s->pool.seg_shift);
@@ -94,33 +128,45 @@ link_no_segment(struct store_thread *t)
     return STORE_AGAIN;
 }
 
+enum store_outcome
+link_crowded(struct store_thread *t)
+{
+    if (!sweep_force(t->store, t->now))
+        return STORE_NO_MEMORY;
+    count(t, COUNT_AGAIN);
+    return STORE_AGAIN;
+}
+
 char *
-link_room(struct store_thread *t, uint32_t bytes, enum store_outcome *out_why)
+link_room(struct store_thread *t, enum segment_queue queue, uint32_t bytes,
+          enum store_outcome *out_why)
 {
     struct store *s = t->store;
+    uint32_t *seg = &t->active[queue], *fill = &t->active_fill[queue];
     uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
-    if (t->active &&
-        (t->active_fill + bytes > s->pool.seg_bytes ||
-         atomic_load_explicit(&s->pool.flush_epochs[t->active], memory_order_relaxed) !=
-             flush_epoch))
-        seal_active(t);
-    if (!t->active) {
-        t->active = segment_take(&s->pool, SEGMENT_ACTIVE, flush_epoch, s->pool.keep);
-        t->active_fill = 0;
-        if (!t->active) {
+    if (*seg && (*fill + bytes > s->pool.seg_bytes ||
+                 atomic_load_explicit(&s->pool.flush_epochs[*seg], memory_order_relaxed) !=
+                     flush_epoch))
+        link_seal(t, queue);
+    if (!*seg) {
+        *seg = segment_take(&s->pool, SEGMENT_ACTIVE, flush_epoch, s->pool.keep);
+        *fill = 0;
+        if (!*seg) {
             *out_why = link_no_segment(t);
             return NULL;
         }
+        segment_open(&s->pool, *seg, queue, t->now);
     }
-    char *room = segment_at(&s->pool, t->active) + t->active_fill;
+    char *room = segment_at(&s->pool, *seg) + *fill;
     unpoison(room, bytes);
     return room;
 }
 
 void
-link_room_used(struct store_thread *t, uint32_t bytes)
+link_room_used(struct store_thread *t, enum segment_queue queue, uint32_t bytes)
 {
-    t->active_fill += bytes;
+    t->active_fill[queue] += bytes;
+    segment_fill(&t->store->pool, t->active[queue], t->active_fill[queue]);
 }
 
 /* ---- linking ----------------------------------------------------------------------------- */
@@ -169,6 +215,30 @@ link_relieve(struct store_thread *t, bool *crowd)
     return relief == INDEX_FITS ? STORE_NO_MEMORY : link_no_segment(t);
 }
 
+/* What is held in vain when it has expired: a value in pieces is found by its head. */
+static uint32_t
+expiring_bytes(const struct store *s, struct item *it)
+{
+    if (LIKELY(!(item_kind(it) & ITEM_PIECES)))
+        return item_bytes(it);
+    uint64_t bytes = item_pieces(it).value_bytes;
+    return bytes < s->pool.seg_bytes ? (uint32_t)bytes : (uint32_t)s->pool.seg_bytes;
+}
+
+void
+link_expires(struct store_thread *t, struct item *it, uint32_t before)
+{
+    struct store *s = t->store;
+    uint32_t seg = segment_of(s, location_of(s, it)), expiry = item_expiry(it);
+    if (LIKELY(before == expiry))
+        return;
+    int32_t bytes = (int32_t)expiring_bytes(s, it);
+    segment_expires(&s->pool, seg, before, -bytes);
+    segment_expires(&s->pool, seg, expiry, bytes);
+    if (expiry && !atomic_load_explicit(&s->expiring, memory_order_relaxed))
+        atomic_store_explicit(&s->expiring, true, memory_order_relaxed);
+}
+
 void
 link_item(struct store_thread *t, uint64_t hash, struct item *it, slot_word *slot)
 {
@@ -176,6 +246,7 @@ link_item(struct store_thread *t, uint64_t hash, struct item *it, slot_word *slo
     uint64_t location = location_of(s, it);
     atomic_fetch_add_explicit(&s->pool.segs[segment_of(s, location)].live, live_share(it),
                               memory_order_relaxed);
+    link_expires(t, it, STORE_EXPIRY_NEVER);
     atomic_store_explicit(slot, slot_make(location, hash, item_kind(it)), memory_order_release);
 }
 
@@ -196,8 +267,12 @@ link_gone(struct store_thread *t, struct item *it, enum cause cause)
     uint32_t seg = segment_of(s, location_of(s, it));
     uint64_t share = live_share(it);
     /* released: whoever retires the segment knows that its groups were locked */
-    if (atomic_fetch_sub_explicit(&s->pool.segs[seg].live, share, memory_order_release) == share)
-        t->emptied = seg;
+    uint64_t live = atomic_fetch_sub_explicit(&s->pool.segs[seg].live, share, memory_order_release);
+    if (live == share || segment_class(&s->pool, (uint32_t)live) !=
+                             segment_class(&s->pool, (uint32_t)(live - share)))
+        t->thinned = seg;
+    if (item_expiry(it))
+        segment_expires(&s->pool, seg, item_expiry(it), -(int32_t)expiring_bytes(s, it));
     link_hope(s);
     if (item_kind(it) & ITEM_PIECE)
         return;
@@ -261,9 +336,9 @@ link_settle(struct store_thread *t, int slots_delta)
     if (slots_delta)
         index_counted(&s->index, &t->local, slots_delta, link_reader(s));
     index_local_fill(&s->index, &t->local);
-    if (UNLIKELY(t->emptied)) {
-        segment_emptied(&s->pool, t->emptied);
-        t->emptied = 0;
+    if (UNLIKELY(t->thinned)) {
+        segment_thinned(&s->pool, t->thinned);
+        t->thinned = 0;
     }
     if (UNLIKELY(t->doom_count))
         settle_dooms(t);

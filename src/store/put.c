@@ -2,9 +2,9 @@
  * put.c -- storing and deleting.  append.c and arith.c store what they make of the old value;
  * lease.c vivifies and invalidates.
  *
- * A new entry is written at the end of the thread's active segment and then linked under the lock
- * of its group.  Where a small one of equal shape lies there already, it is overwritten word by
- * word instead, and the room in the active segment is used for the next.
+ * A new entry is written at the end of a segment that the thread fills, of the small or of the main
+ * queue, and then linked under the lock of its group.  Where a small one of equal shape lies there already, it is overwritten word by
+ * word instead, and the room in the segment is used for the next.
  */
 #include "inner.h"
 
@@ -126,17 +126,27 @@ fits_in_place(const struct put_job *job, const struct item *old)
 static void
 overwrite(struct store_thread *t, struct item *old, const struct item *it, uint32_t bytes)
 {
+    uint32_t expiry = item_expiry(old);
     words_write(old, it, bytes);
+    link_expires(t, old, expiry);
     count(t, COUNT_REPLACED);
 }
 
 /* What storing needs to know under the lock. */
 struct put_step {
-    struct item *it;                   /* the new entry, filled, in the active segment */
+    struct item *it;                   /* the new entry, filled, in a segment of the thread */
     bool crowd;                        /* another entry of a full group may be evicted */
     bool full;                         /* the group was, nothing was done */
+    bool refused;                      /* not evicting, and nearly everything is alive */
     bool used;                         /* the room of `it` */
 };
+
+/* Not evicting: what is left is for overwriting, and to move things about. */
+static bool
+is_crowded(const struct store *s)
+{
+    return !s->config.evict && atomic_load_explicit(&s->pool.crowded, memory_order_relaxed);
+}
 
 /* Group held, condition met. */
 static void
@@ -148,10 +158,14 @@ put_entry(struct store_thread *t, struct put_job *job, struct put_step *step,
         overwrite(t, old, step->it, job->bytes);
         return;
     }
-    if (slot)
+    if (slot) {
         link_gone(t, old, CAUSE_REPLACED);
-    else
+    } else if (UNLIKELY(is_crowded(t->store))) {
+        step->refused = true;
+        return;
+    } else {
         slot = link_place(t, h, hash, step->crowd, slots_delta);
+    }
     step->full = slot == NULL;
     step->used = !step->full;
     if (step->used)
@@ -167,7 +181,7 @@ put_locked(struct store_thread *t, struct put_job *job, struct put_step *step,
     struct item *old = NULL;
     enum store_gone gone;
     int slots_delta = 0;
-    step->full = step->used = false;
+    step->full = step->used = step->refused = false;
     struct index_hold h = index_lock(ix, key.hash);
     slot_word *slot = link_find_live(t, &h, key, &old, &gone, &slots_delta);
     enum store_outcome outcome = check_condition(t, job, &h, slot ? old : NULL);
@@ -179,32 +193,66 @@ put_locked(struct store_thread *t, struct put_job *job, struct put_step *step,
         put_entry(t, job, step, &h, slot, old, &slots_delta);
         if (out)
             *out = (struct store_result){cas, job->value_bytes};
-        if (!step->full)
+        if (LIKELY(!step->full && !step->refused)) {
             count(t, COUNT_STORED);
+            counter_add(&t->counters[COUNT_BYTES_STORED], job->bytes);
+        }
     }
     index_unlock(ix, &h, outcome == STORE_OK || slots_delta != 0);
-    if (step->used)
-        link_room_used(t, job->bytes);
+    if (UNLIKELY(step->refused))
+        outcome = link_crowded(t);
+    if (step->used) {
+        link_room_used(t, job->queue, job->bytes);
+        t->new_items++;
+        t->new_bytes += job->bytes;
+    }
     link_settle(t, slots_delta);
     return outcome;
+}
+
+/*
+ * The queue of the entry that it will replace; else main, where that is remembered to have been
+ * evicted too early.  Looked at without the lock: what is wrong after all costs a place in a queue.
+ */
+static enum segment_queue
+choose_queue(const struct store *s, uint64_t hash, bool *out_ghost)
+{
+    struct index_hold h;
+    uint64_t slot;
+    *out_ghost = false;
+    if (index_look(&s->index, hash, &h)) {
+        index_prefetch_line(&s->index, &h, hash);
+        struct index_cursor c = index_walk(&s->index, &h, hash);
+        if (index_next(&s->index, &c, &slot))
+            return segment_queue(&s->pool, segment_of(s, slot_location(slot)));
+    }
+    *out_ghost = ghost_has(&s->ghost, hash);
+    return *out_ghost ? QUEUE_MAIN : QUEUE_SMALL;
 }
 
 enum store_outcome
 put_run(struct store_thread *t, struct put_job *job, struct store_result *out)
 {
+    struct store *s = t->store;
     const struct store_key key = job->put->key;
+    bool ghost;
+    enum store_outcome outcome;
     job->value_bytes = (uint32_t)(job->parts[0].len + job->parts[1].len) + job->blanks;
     job->bytes = item_bytes_for(job->kind, (uint32_t)key.text.len, job->value_bytes);
-    enum store_outcome outcome;
-    struct put_step step = {.it = (struct item *)(void *)link_room(t, job->bytes, &outcome)};
+    job->queue = choose_queue(s, key.hash, &ghost);
+    struct put_step step = {
+        .it = (struct item *)(void *)link_room(t, job->queue, job->bytes, &outcome)};
     if (!step.it)
         return outcome;
     fill_item(step.it, job, t->now);
-    index_first_line(&t->store->index, key.hash);    /* on its way when the group is locked */
     do {
         if (!link_ready(t))
             return link_no_segment(t);
         outcome = put_locked(t, job, &step, out);
+        if (UNLIKELY(ghost && step.used)) {
+            ghost_drop(&s->ghost, key.hash);
+            count(t, COUNT_GHOST_HITS);
+        }
         if (LIKELY(!step.full))
             return outcome;
         outcome = link_relieve(t, &step.crowd);
@@ -231,7 +279,7 @@ put_upload(struct store_thread *t, const struct store_put *put, struct put_job *
     if (outcome == STORE_OK && out)
         out->value_bytes = pieces.value_bytes;
     if (outcome == STORE_OK)
-        large_adopt(t, put->upload);
+        large_adopt(t, put->upload, job->queue);
     else if (outcome != STORE_AGAIN)
         store_upload_abort(t, put->upload);
     return outcome;
@@ -244,6 +292,7 @@ store_put(struct store_thread *t, const struct store_put *put, struct store_resu
     if (!ahead_go(t, &put->key))       /* on its way while the entry is written */
         index_prefetch(&t->store->index, index_group_of(&t->store->index, put->key.hash),
                        put->key.hash);
+    ghost_prefetch(&t->store->ghost, put->key.hash);
     if (put->mode == STORE_APPEND || put->mode == STORE_PREPEND)
         return append_put(t, put, out);
     struct put_job job;

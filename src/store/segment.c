@@ -16,6 +16,7 @@
 #include "base/poison.h"
 
 #define RESERVE_START 3u               /* one for the copier */
+#define CROWDED_PERCENT 93u
 #define DEMAND_NS 10000000u
 #define AHEAD_LEAST 2u
 #define AHEAD_SHARE 50u                /* of the limit, at most */
@@ -45,19 +46,20 @@ segment_move(struct segment_pool *p, uint32_t seg, enum segment_state to)
     s->state = to;
 }
 
-static void
-count_sealed(struct segment_pool *p)
+/* ---- lists ---------------------------------------------------------------------------------- */
+
+static struct segment_link *
+link_of(struct segment_pool *p, enum segment_order order, uint32_t seg)
 {
-    atomic_store_explicit(&p->sealed_count, p->sealed.count, memory_order_relaxed);
+    return &p->segs[seg].link[order];
 }
 
 static void
-append(struct segment_pool *p, struct segment_list *list, uint32_t seg)
+append_in(struct segment_pool *p, enum segment_order order, struct segment_list *list, uint32_t seg)
 {
-    p->segs[seg].next = 0;
-    p->segs[seg].prev = list->last;
+    *link_of(p, order, seg) = (struct segment_link){0, list->last};
     if (list->last)
-        p->segs[list->last].next = seg;
+        link_of(p, order, list->last)->next = seg;
     else
         list->first = seg;
     list->last = seg;
@@ -67,10 +69,9 @@ append(struct segment_pool *p, struct segment_list *list, uint32_t seg)
 static void
 push(struct segment_pool *p, struct segment_list *list, uint32_t seg)
 {
-    p->segs[seg].next = list->first;
-    p->segs[seg].prev = 0;
+    *link_of(p, ORDER_AGE, seg) = (struct segment_link){list->first, 0};
     if (list->first)
-        p->segs[list->first].prev = seg;
+        link_of(p, ORDER_AGE, list->first)->prev = seg;
     else
         list->last = seg;
     list->first = seg;
@@ -78,17 +79,17 @@ push(struct segment_pool *p, struct segment_list *list, uint32_t seg)
 }
 
 static void
-take_out(struct segment_pool *p, struct segment_list *list, uint32_t seg)
+take_out(struct segment_pool *p, enum segment_order order, struct segment_list *list, uint32_t seg)
 {
-    struct segment *s = &p->segs[seg];
-    if (s->prev)
-        p->segs[s->prev].next = s->next;
+    const struct segment_link *at = link_of(p, order, seg);
+    if (at->prev)
+        link_of(p, order, at->prev)->next = at->next;
     else
-        list->first = s->next;
-    if (s->next)
-        p->segs[s->next].prev = s->prev;
+        list->first = at->next;
+    if (at->next)
+        link_of(p, order, at->next)->prev = at->prev;
     else
-        list->last = s->prev;
+        list->last = at->prev;
     list->count--;
 }
 
@@ -97,9 +98,81 @@ pop(struct segment_pool *p, struct segment_list *list)
 {
     uint32_t seg = list->first;
     if (seg)
-        take_out(p, list, seg);
+        take_out(p, ORDER_AGE, list, seg);
     return seg;
 }
+
+/* ---- what is sealed -------------------------------------------------------------------------- */
+
+static uint32_t
+live_bytes(const struct segment_pool *p, uint32_t seg)
+{
+    return (uint32_t)atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed);
+}
+
+/*
+ * What is alive, by the twentieth, against all segments that the limit has room for.  Of what is
+ * filled right now all counts as alive.
+ */
+static void
+count_sealed(struct segment_pool *p)
+{
+    uint64_t sealed = p->sealed[QUEUE_SMALL].count + p->sealed[QUEUE_MAIN].count;
+    for (unsigned q = 0; q < SEGMENT_QUEUES; q++)
+        atomic_store_explicit(&p->queued[q], p->sealed[q].count, memory_order_relaxed);
+    atomic_store_explicit(&p->sealed_count, (uint32_t)sealed, memory_order_relaxed);
+    if (p->keep == 0)
+        return;                        /* only where nothing is evicted does it matter */
+    size_t in_use = (size_t)(p->fresh - 1 - p->counts[SEGMENT_NONE]) * p->seg_bytes;
+    size_t used = atomic_load_explicit(&p->budget->used, memory_order_relaxed);
+    size_t limit = atomic_load_explicit(&p->budget->limit, memory_order_relaxed);
+    size_t beside = used > in_use ? used - in_use : 0;
+    uint64_t all = limit > beside ? (limit - beside) >> p->seg_shift : 0;
+    uint64_t twentieths = (sealed + p->counts[SEGMENT_ACTIVE] + p->counts[SEGMENT_LENT]) *
+                              SEGMENT_DEAD_CLASSES - p->dead_classes;
+    atomic_store_explicit(&p->crowded,
+                          twentieths * 100 > all * SEGMENT_DEAD_CLASSES * CROWDED_PERCENT,
+                          memory_order_relaxed);
+}
+
+static void
+file_by_dead(struct segment_pool *p, uint32_t seg)
+{
+    unsigned class = segment_class(p, live_bytes(p, seg));
+    p->segs[seg].dead_class = class;
+    p->dead_classes += class;
+    append_in(p, ORDER_DEAD, &p->dead[class], seg);
+}
+
+static void
+unfile_by_dead(struct segment_pool *p, uint32_t seg)
+{
+    unsigned class = p->segs[seg].dead_class;
+    p->dead_classes -= class;
+    take_out(p, ORDER_DEAD, &p->dead[class], seg);
+}
+
+static void
+enqueue(struct segment_pool *p, uint32_t seg, bool oldest)
+{
+    struct segment_list *queue = &p->sealed[segment_queue(p, seg)];
+    if (oldest)
+        push(p, queue, seg);
+    else
+        append_in(p, ORDER_AGE, queue, seg);
+    file_by_dead(p, seg);
+    count_sealed(p);
+}
+
+static void
+dequeue(struct segment_pool *p, uint32_t seg)
+{
+    take_out(p, ORDER_AGE, &p->sealed[segment_queue(p, seg)], seg);
+    unfile_by_dead(p, seg);
+    count_sealed(p);
+}
+
+/* ---- made and unmade ------------------------------------------------------------------------- */
 
 static void
 release_regions(struct segment_pool *p)
@@ -109,6 +182,7 @@ release_regions(struct segment_pool *p)
     region_release(&p->memory);
     region_release(&p->table);
     region_release(&p->epoch_table);
+    region_release(&p->expiry_table);
 }
 
 int
@@ -130,6 +204,8 @@ segment_pool_init(struct segment_pool *p, size_t seg_bytes, size_t reserve_bytes
     if (e == 0)
         e = region_reserve(&p->epoch_table, p->count_max * sizeof(uint32_t), false);
     if (e == 0)
+        e = region_reserve(&p->expiry_table, p->count_max * sizeof(struct segment_expiry), false);
+    if (e == 0)
         e = -pthread_mutex_init(&p->lock, NULL);
     if (e != 0) {
         release_regions(p);
@@ -137,6 +213,7 @@ segment_pool_init(struct segment_pool *p, size_t seg_bytes, size_t reserve_bytes
     }
     p->segs = (struct segment *)(void *)p->table.base;
     p->flush_epochs = (_Atomic uint32_t *)(void *)p->epoch_table.base;
+    p->expiries = (struct segment_expiry *)(void *)p->expiry_table.base;
     return 0;
 }
 
@@ -176,6 +253,7 @@ take_fresh_locked(struct segment_pool *p, uint32_t keep)
     seg = p->fresh;
     if (region_use(&p->table, (seg + 1) * sizeof(struct segment)) != 0 ||
         region_use(&p->epoch_table, (seg + 1) * sizeof(uint32_t)) != 0 ||
+        region_use(&p->expiry_table, (seg + 1) * sizeof(struct segment_expiry)) != 0 ||
         region_use(&p->memory, (size_t)(seg + 1) * p->seg_bytes) != 0) {
         budget_give(p->budget, p->seg_bytes);
         return 0;
@@ -199,9 +277,11 @@ segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch
         seg = take_fresh_locked(p, keep - p->free.count);
     }
     if (seg) {
-        p->taken++;
+        uint64_t taken = atomic_load_explicit(&p->taken, memory_order_relaxed) + 1;
+        atomic_store_explicit(&p->taken, taken, memory_order_relaxed);
+        p->segs[seg].sequence = (uint32_t)taken | 1u << 31;    /* never 0 */
         segment_move(p, seg, as);
-        p->segs[seg].filled = 0;
+        segment_fill(p, seg, 0);
         CHECK(atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed) == 0);
         atomic_store_explicit(&p->flush_epochs[seg], flush_epoch, memory_order_relaxed);
         if (as == SEGMENT_LENT)
@@ -225,8 +305,16 @@ retire_locked(struct segment_pool *p, uint32_t seg)
 {
     segment_move(p, seg, SEGMENT_LIMBO);
     p->segs[seg].retired = epoch_retire(p->epoch);
-    append(p, &p->limbo, seg);
+    append_in(p, ORDER_AGE, &p->limbo, seg);
     atomic_fetch_add_explicit(&p->ready, 1, memory_order_relaxed);
+}
+
+void
+segment_open(struct segment_pool *p, uint32_t seg, enum segment_queue queue, uint32_t now)
+{
+    static const uint32_t none[SEGMENT_EXPIRY_CLASSES];
+    atomic_store_explicit(&p->segs[seg].queue, queue, memory_order_relaxed);
+    segment_expiry_set(p, seg, now, none);
 }
 
 void
@@ -234,24 +322,27 @@ segment_seal(struct segment_pool *p, uint32_t seg, uint32_t filled)
 {
     pthread_mutex_lock(&p->lock);
     segment_move(p, seg, SEGMENT_SEALED);
-    p->segs[seg].filled = filled;
-    if (is_empty(p, seg)) {
+    segment_fill(p, seg, filled);
+    if (is_empty(p, seg))
         retire_locked(p, seg);
-    } else {
-        append(p, &p->sealed, seg);
-        count_sealed(p);
-    }
+    else
+        enqueue(p, seg, false);
     pthread_mutex_unlock(&p->lock);
 }
 
 void
-segment_emptied(struct segment_pool *p, uint32_t seg)
+segment_thinned(struct segment_pool *p, uint32_t seg)
 {
     pthread_mutex_lock(&p->lock);
-    if (p->segs[seg].state == SEGMENT_SEALED && is_empty(p, seg)) {
-        take_out(p, &p->sealed, seg);
-        count_sealed(p);
-        retire_locked(p, seg);
+    if (p->segs[seg].state == SEGMENT_SEALED) {
+        if (is_empty(p, seg)) {
+            dequeue(p, seg);
+            retire_locked(p, seg);
+        } else {
+            unfile_by_dead(p, seg);
+            file_by_dead(p, seg);
+            count_sealed(p);
+        }
     }
     pthread_mutex_unlock(&p->lock);
 }
@@ -261,9 +352,8 @@ segment_discard(struct segment_pool *p, uint32_t seg, uint32_t filled)
 {
     pthread_mutex_lock(&p->lock);
     segment_move(p, seg, SEGMENT_SEALED);
-    p->segs[seg].filled = filled;
-    push(p, &p->sealed, seg);
-    count_sealed(p);
+    segment_fill(p, seg, filled);
+    enqueue(p, seg, true);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -275,50 +365,49 @@ segment_activate(struct segment_pool *p, uint32_t seg)
     pthread_mutex_unlock(&p->lock);
 }
 
+static uint32_t
+pick_locked(struct segment_pool *p, uint32_t seg)
+{
+    if (seg) {
+        dequeue(p, seg);
+        segment_move(p, seg, SEGMENT_VICTIM);
+    }
+    return seg;
+}
+
 uint32_t
-segment_pick_oldest(struct segment_pool *p)
+segment_pick_oldest(struct segment_pool *p, enum segment_queue queue)
 {
     pthread_mutex_lock(&p->lock);
-    uint32_t seg = pop(p, &p->sealed);
-    if (seg)
-        segment_move(p, seg, SEGMENT_VICTIM);
-    count_sealed(p);
+    uint32_t seg = pick_locked(p, p->sealed[queue].first);
     pthread_mutex_unlock(&p->lock);
     return seg;
 }
 
-static uint32_t
-live_bytes(const struct segment_pool *p, uint32_t seg, uint32_t flush_epoch)
+/* A flush makes everything dead at once, and what is sealed before it is older than the rest. */
+uint32_t
+segment_pick_flushed(struct segment_pool *p, uint32_t flush_epoch)
 {
-    if (atomic_load_explicit(&p->flush_epochs[seg], memory_order_relaxed) != flush_epoch)
-        return 0;
-    return (uint32_t)atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed);
+    uint32_t found = 0;
+    pthread_mutex_lock(&p->lock);
+    for (unsigned q = 0; q < SEGMENT_QUEUES && !found; q++) {
+        uint32_t seg = p->sealed[q].first;
+        if (seg && atomic_load_explicit(&p->flush_epochs[seg], memory_order_relaxed) != flush_epoch)
+            found = pick_locked(p, seg);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return found;
 }
 
 uint32_t
-segment_pick_emptiest(struct segment_pool *p, uint32_t *scan, uint32_t flush_epoch,
-                      uint32_t live_bytes_max)
+segment_pick_deadest(struct segment_pool *p, unsigned class_min)
 {
-    uint32_t best = 0;
+    uint32_t seg = 0;
     pthread_mutex_lock(&p->lock);
-    uint32_t budget = p->fresh - 1 < SEGMENT_SCAN ? p->fresh - 1 : SEGMENT_SCAN;
-    while (budget--) {
-        *scan = *scan + 1 < p->fresh ? *scan + 1 : 1;
-        if (p->segs[*scan].state != SEGMENT_SEALED)
-            continue;
-        uint32_t live = live_bytes(p, *scan, flush_epoch);
-        if (live <= live_bytes_max) {
-            live_bytes_max = live;
-            best = *scan;
-        }
-    }
-    if (best) {
-        take_out(p, &p->sealed, best);
-        count_sealed(p);
-        segment_move(p, best, SEGMENT_VICTIM);
-    }
+    for (unsigned class = SEGMENT_DEAD_CLASSES; class-- > class_min && !seg;)
+        seg = pick_locked(p, p->dead[class].first);
     pthread_mutex_unlock(&p->lock);
-    return best;
+    return seg;
 }
 
 void
@@ -326,7 +415,47 @@ segment_unpick(struct segment_pool *p, uint32_t seg)
 {
     pthread_mutex_lock(&p->lock);
     segment_move(p, seg, SEGMENT_SEALED);
-    append(p, &p->sealed, seg);
+    enqueue(p, seg, false);
+    pthread_mutex_unlock(&p->lock);
+}
+
+uint32_t
+segment_end(struct segment_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    uint32_t end = p->fresh;
+    pthread_mutex_unlock(&p->lock);
+    return end;
+}
+
+static bool
+is_sweepable(const struct segment_pool *p, uint32_t seg)
+{
+    return p->segs[seg].state == SEGMENT_SEALED || p->segs[seg].state == SEGMENT_ACTIVE;
+}
+
+bool
+segment_is_still(struct segment_pool *p, uint32_t seg, uint32_t sequence)
+{
+    pthread_mutex_lock(&p->lock);
+    bool same = is_sweepable(p, seg) && p->segs[seg].sequence == sequence;
+    pthread_mutex_unlock(&p->lock);
+    return same;
+}
+
+uint32_t
+segment_sweepable(struct segment_pool *p, uint32_t seg)
+{
+    pthread_mutex_lock(&p->lock);
+    uint32_t sequence = seg < p->fresh && is_sweepable(p, seg) ? p->segs[seg].sequence : 0;
+    pthread_mutex_unlock(&p->lock);
+    return sequence;
+}
+
+void
+segment_recount(struct segment_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
     count_sealed(p);
     pthread_mutex_unlock(&p->lock);
 }
@@ -409,9 +538,7 @@ measure_demand(struct segment_pool *p, struct segment_demand *d, uint64_t now_ns
         return;
     uint32_t most = (uint32_t)(atomic_load_explicit(&p->budget->limit, memory_order_relaxed) /
                                AHEAD_SHARE >> p->seg_shift);
-    pthread_mutex_lock(&p->lock);
-    uint64_t taken = p->taken;
-    pthread_mutex_unlock(&p->lock);
+    uint64_t taken = atomic_load_explicit(&p->taken, memory_order_relaxed);
     uint64_t ahead = ((taken - d->taken) * DEMAND_NS + passed - 1) / passed;
     ahead = ahead < AHEAD_LEAST ? AHEAD_LEAST : ahead;
     *d = (struct segment_demand){now_ns, taken, (uint32_t)(ahead < most ? ahead : most)};
@@ -458,4 +585,44 @@ segment_populate(struct segment_pool *p, struct segment_demand *d, uint64_t now_
     atomic_fetch_add_explicit(&p->ready, 1, memory_order_relaxed);
     pthread_mutex_unlock(&p->lock);
     return true;
+}
+
+/* ---- when items expire ---------------------------------------------------------------------- */
+
+void
+segment_expires(struct segment_pool *p, uint32_t seg, uint32_t expiry, int32_t bytes)
+{
+    if (LIKELY(expiry == 0))
+        return;
+    uint32_t opened = atomic_load_explicit(&p->segs[seg].opened, memory_order_relaxed);
+    unsigned class = segment_expiry_class(expiry > opened ? expiry - opened : 0);
+    _Atomic uint32_t *sum = &p->expiries[seg].bytes[class];
+    uint32_t had = atomic_load_explicit(sum, memory_order_relaxed);
+    if (bytes < 0 && had < (uint32_t)-bytes)
+        bytes = -(int32_t)had;         /* it was counted when another second was the first */
+    atomic_store_explicit(sum, had + (uint32_t)bytes, memory_order_relaxed);
+}
+
+/* Of the class whose time is now, as many as if they were spread evenly over it. */
+uint32_t
+segment_expired_about(const struct segment_pool *p, uint32_t seg, uint32_t now)
+{
+    uint32_t opened = atomic_load_explicit(&p->segs[seg].opened, memory_order_relaxed);
+    uint32_t age = now > opened ? now - opened : 0;
+    unsigned last = segment_expiry_class(age);
+    uint64_t sum = 0;
+    for (unsigned i = 0; i <= last; i++) {
+        uint64_t bytes = atomic_load_explicit(&p->expiries[seg].bytes[i], memory_order_relaxed);
+        sum += i < last ? bytes : bytes * (age + 1 - (1u << i)) >> i;
+    }
+    return sum < p->seg_bytes ? (uint32_t)sum : (uint32_t)p->seg_bytes;
+}
+
+void
+segment_expiry_set(struct segment_pool *p, uint32_t seg, uint32_t now,
+                   const uint32_t bytes[SEGMENT_EXPIRY_CLASSES])
+{
+    atomic_store_explicit(&p->segs[seg].opened, now, memory_order_relaxed);
+    for (unsigned i = 0; i < SEGMENT_EXPIRY_CLASSES; i++)
+        atomic_store_explicit(&p->expiries[seg].bytes[i], bytes[i], memory_order_relaxed);
 }

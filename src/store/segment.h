@@ -5,7 +5,7 @@
  * never used, so that no item has location 0).  What is known about a segment stands in a table
  * beside the mapping, one cache line each.
  *
- *              take                seal                  pick (oldest first)
+ *              take                seal                  pick
  *     FREE ----------> ACTIVE ------------> SEALED -------------> VICTIM
  *      ^  \                                  ^                      | all items unlinked
  *      |   \ lend               adopt        |--- emptied -.        v
@@ -16,8 +16,16 @@
  *
  * The table of steps in segment.c is the law: segment_move() checks every one.
  *
+ * Sealed segments stand in two orders at once: by age, a list for each of the two queues of the
+ * eviction policy (evict.c), and by how much of them is dead, a list for each twentieth.
+ *
  * Threads: pool->lock guards lists, states and counts.  An ACTIVE segment is written by its owner
- * alone; live is changed by whoever links or unlinks an item of it (atomic add).
+ * alone; live is changed by whoever links or unlinks an item of it (atomic add).  Its queue is set
+ * by its owner, and by whoever has picked it; others read it as a hint.
+ *
+ * When entries expire, a summary of each segment tells about: bytes by power of two of the seconds
+ * from its opening on.  It is a hint for whoever looks for segments worth sweeping, so it is changed
+ * by plain loads and stores, and of two at once one may be lost.
  */
 #ifndef STORE_SEGMENT_H
 #define STORE_SEGMENT_H
@@ -38,13 +46,23 @@ enum segment_state {
     SEGMENT_LENT, SEGMENT_STATES
 };
 
+enum segment_queue { QUEUE_SMALL, QUEUE_MAIN, SEGMENT_QUEUES };
+enum segment_order { ORDER_AGE, ORDER_DEAD, SEGMENT_ORDERS };
+
+struct segment_link {
+    uint32_t next, prev;               /* numbers of segments; 0: none */
+};
+
 struct segment {
-    CACHE_ALIGNED uint32_t next;       /* number of the next in its list; 0: none */
-    uint32_t prev;
+    CACHE_ALIGNED struct segment_link link[SEGMENT_ORDERS];
     uint32_t state;                    /* enum segment_state */
-    uint32_t filled;                   /* bytes, written by its owner, read after sealing */
+    _Atomic uint32_t filled;           /* bytes; written by its owner, read by the sweep as well */
     _Atomic uint64_t live;             /* linked: entries << 32 | bytes (pieces: bytes only) */
     uint64_t retired;                  /* LIMBO: free when this epoch has passed */
+    _Atomic uint32_t queue;            /* enum segment_queue */
+    uint32_t dead_class;               /* SEALED: the list by dead bytes that it is in */
+    uint32_t sequence;                 /* other each time that it is taken */
+    _Atomic uint32_t opened;           /* second that the summary of expiry counts from */
 };
 _Static_assert(sizeof(struct segment) == CACHE_LINE, "one line, so that segments share none");
 
@@ -52,19 +70,30 @@ struct segment_list {
     uint32_t first, last, count;
 };
 
+#define SEGMENT_DEAD_CLASSES 20u       /* of 5 % each */
+#define SEGMENT_EXPIRY_CLASSES 32u
+
+/* Bytes of items that expire 2^i to 2^(i+1) - 1 seconds after `opened`. */
+struct segment_expiry {
+    CACHE_ALIGNED _Atomic uint32_t bytes[SEGMENT_EXPIRY_CLASSES];
+};
+
 struct segment_pool {
     size_t seg_bytes;                  /* power of two */
     unsigned seg_shift;
     struct region memory, table;       /* segments; struct segment of each */
     struct segment *segs;
-    struct region epoch_table;
+    struct region epoch_table, expiry_table;
+    struct segment_expiry *expiries;   /* beside the table, too */
     _Atomic uint32_t *flush_epochs;    /* of each segment, beside the table: readers look at these
                                           only, and nobody writes them but on opening */
     struct budget *budget;
     struct epoch *epoch;
 
     CACHE_ALIGNED pthread_mutex_t lock;
-    struct segment_list free, sealed, limbo, none;    /* none: given back, may be taken again */
+    struct segment_list free, limbo, none;    /* none: given back, may be taken again */
+    struct segment_list sealed[SEGMENT_QUEUES], dead[SEGMENT_DEAD_CLASSES];
+    uint64_t dead_classes;             /* sum of those of all that are sealed */
     uint32_t fresh;                    /* numbers from here on were never used */
     uint32_t count_max;
     uint32_t keep;                     /* for the copier alone, which workers may not take */
@@ -73,7 +102,9 @@ struct segment_pool {
     _Atomic uint32_t wanted;           /* as many at once, for a short while */
     _Atomic uint32_t sealed_count;
     _Atomic uint32_t reserve;          /* how many of these to hold ahead; grows with demand */
-    uint64_t taken;                    /* segments taken since the start */
+    _Atomic uint32_t queued[SEGMENT_QUEUES];    /* lengths of `sealed`, for a look as well */
+    _Atomic uint64_t taken;            /* segments taken since the start; written under the lock */
+    atomic_bool crowded;               /* so much of all is alive that little can be moved about */
     _Atomic uint32_t trim;             /* NONE, but charged: being given back, 0: none is */
     size_t trimmed;                    /* bytes of it that have been; by segment_trim alone */
 };
@@ -94,24 +125,26 @@ void segment_pool_fini(struct segment_pool *p);
  */
 uint32_t segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch,
                       uint32_t keep);
-/* ACTIVE or LENT -> SEALED, at the young end of the FIFO; `filled` bytes of it are items. */
+/* Its owner says what it is for, before anybody can find an item in it. */
+void segment_open(struct segment_pool *p, uint32_t seg, enum segment_queue queue, uint32_t now);
+/* ACTIVE or LENT -> SEALED, at the young end of its queue; `filled` bytes of it are items. */
 void segment_seal(struct segment_pool *p, uint32_t seg, uint32_t filled);
-/* LENT -> SEALED at the old end of the FIFO: it is the next to go. */
+/* LENT -> SEALED at the old end of its queue: it is the next to go. */
 void segment_discard(struct segment_pool *p, uint32_t seg, uint32_t filled);
 /* LENT -> ACTIVE: its borrower goes on filling it as an ordinary segment. */
 void segment_activate(struct segment_pool *p, uint32_t seg);
-/* Its last item was unlinked: if it is SEALED it goes to LIMBO without waiting for its turn. */
-void segment_emptied(struct segment_pool *p, uint32_t seg);
-/* The oldest SEALED -> VICTIM; 0: there is none. */
-uint32_t segment_pick_oldest(struct segment_pool *p);
 /*
- * Looks at the next SEGMENT_SCAN segments by number, from *scan on, and picks the SEALED one with
- * the least alive (of an older flush epoch: nothing), if that is at most live_bytes_max; else 0.
+ * So much of it has died that segment_class() is another, or its last item was unlinked: then it
+ * goes to LIMBO without waiting for its turn.  Nothing is done where it is not SEALED.
  */
-#define SEGMENT_SCAN 512u
-uint32_t segment_pick_emptiest(struct segment_pool *p, uint32_t *scan, uint32_t flush_epoch,
-                               uint32_t live_bytes_max);
-/* VICTIM -> SEALED again, as the youngest: where nothing is evicted, order means nothing. */
+void segment_thinned(struct segment_pool *p, uint32_t seg);
+/* The oldest SEALED one of a queue -> VICTIM; 0: there is none. */
+uint32_t segment_pick_oldest(struct segment_pool *p, enum segment_queue queue);
+/* The oldest of either queue, if it is of another flush epoch; else 0. */
+uint32_t segment_pick_flushed(struct segment_pool *p, uint32_t flush_epoch);
+/* That with the most dead bytes, if they are of this class at least; else 0. */
+uint32_t segment_pick_deadest(struct segment_pool *p, unsigned class_min);
+/* VICTIM -> SEALED again, as the youngest of its queue. */
 void segment_unpick(struct segment_pool *p, uint32_t seg);
 /* VICTIM, LENT -> LIMBO: nothing in it can be found any more. */
 void segment_retire(struct segment_pool *p, uint32_t seg);
@@ -145,6 +178,56 @@ segment_at(const struct segment_pool *p, uint32_t seg)
 {
     return p->memory.base + ((size_t)seg << p->seg_shift);
 }
+
+static inline enum segment_queue
+segment_queue(const struct segment_pool *p, uint32_t seg)
+{
+    return (enum segment_queue)atomic_load_explicit(&p->segs[seg].queue, memory_order_relaxed);
+}
+
+/* How much of a segment is dead, in twentieths, if so much of it is alive. */
+static inline unsigned
+segment_class(const struct segment_pool *p, uint64_t live_bytes)
+{
+    unsigned class = (unsigned)(((p->seg_bytes - live_bytes) * SEGMENT_DEAD_CLASSES) >> p->seg_shift);
+    return class < SEGMENT_DEAD_CLASSES ? class : SEGMENT_DEAD_CLASSES - 1;
+}
+
+/* An item of it expires then (bytes > 0), or does not any more (< 0); 0: never. */
+void segment_expires(struct segment_pool *p, uint32_t seg, uint32_t expiry, int32_t bytes);
+/* About how many bytes of it have expired, alive or not. */
+uint32_t segment_expired_about(const struct segment_pool *p, uint32_t seg, uint32_t now);
+/* The summary as somebody has counted it: bytes by class, from `now` on. */
+void segment_expiry_set(struct segment_pool *p, uint32_t seg, uint32_t now,
+                        const uint32_t bytes[SEGMENT_EXPIRY_CLASSES]);
+static inline unsigned
+segment_expiry_class(uint32_t seconds)
+{
+    return seconds ? 31u - (unsigned)__builtin_clz(seconds) : 0;
+}
+
+/* Numbers from here on have never been used. */
+uint32_t segment_end(struct segment_pool *p);
+/* Can it be swept, and is it filled as it was when it had this sequence number? */
+bool segment_is_still(struct segment_pool *p, uint32_t seg, uint32_t sequence);
+/* For that, its sequence number; 0: no items are in it. */
+uint32_t segment_sweepable(struct segment_pool *p, uint32_t seg);
+
+static inline uint32_t
+segment_filled(const struct segment_pool *p, uint32_t seg)
+{
+    return atomic_load_explicit(&p->segs[seg].filled, memory_order_acquire);
+}
+
+/* By its owner: the items up to here are whole. */
+static inline void
+segment_fill(struct segment_pool *p, uint32_t seg, uint32_t filled)
+{
+    atomic_store_explicit(&p->segs[seg].filled, filled, memory_order_release);
+}
+
+/* Looks again whether it is crowded, after the limit was changed. */
+void segment_recount(struct segment_pool *p);
 
 /* Are `n` segments free, or taken fresh without passing the limit?  A hint: others take too. */
 static inline bool

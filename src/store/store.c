@@ -16,7 +16,7 @@
 #define SEGMENT_BYTES_MIN ((size_t)64 << 10)
 #define SEGMENT_BYTES_MAX ((size_t)1 << 20)
 #define MEMORY_BYTES_MAX (((size_t)4 << SLOT_LOCATION_BITS) - SEGMENT_BYTES_MAX)
-#define SEGMENTS_ABOUT 256u
+#define SEGMENTS_ABOUT 512u
 #define THREADS_MAX 1024u
 #define SEGMENTS_LEAST 8u              /* beside those being filled, or nothing would turn over */
 #define SEGMENTS_AT_ONCE 256u          /* that are read under the pool's lock */
@@ -38,13 +38,13 @@
 
 /* ---- made and unmade ------------------------------------------------------------------------ */
 
-/* Each thread fills a segment of its own: all these together are at most a quarter of memory. */
+/* Each thread fills a segment of each queue: all these together are at most a quarter of memory. */
 static size_t
 segment_bytes_for(size_t memory_bytes, unsigned threads)
 {
     size_t bytes = SEGMENT_BYTES_MIN;
     while (bytes < SEGMENT_BYTES_MAX && bytes * 2 <= memory_bytes / SEGMENTS_ABOUT &&
-           bytes * 2 * threads <= memory_bytes / 4)
+           bytes * 2 * threads * SEGMENT_QUEUES <= memory_bytes / 4)
         bytes *= 2;
     return bytes;
 }
@@ -71,6 +71,15 @@ power_of_two_from(uint64_t n)
     return p;
 }
 
+static int
+init_ghost(struct store *s, size_t reserve_bytes)
+{
+    int e = ghost_init(&s->ghost, reserve_bytes, &s->budget);
+    if (e != 0)
+        index_fini(&s->index);
+    return e;
+}
+
 /* Segments and index in as much address space as can be had, the limit at least. */
 static int
 reserve_memory(struct store *s)
@@ -84,6 +93,8 @@ reserve_memory(struct store *s)
                               c->evict ? 0 : COPIER_SEGMENTS, &s->budget, &s->epoch);
         if (e == 0) {
             e = index_init(&s->index, reserve / item_bytes_min, c->huge_pages, &s->budget);
+            if (e == 0)
+                e = init_ghost(s, reserve);
             if (e == 0)
                 return 0;
             segment_pool_fini(&s->pool);
@@ -105,6 +116,8 @@ set_sizes(struct store *s)
     s->clock_start_ns = clock_ns();
     atomic_store(&s->flush_epoch, 1);
     atomic_store(&s->epoch.now, 1);
+    atomic_store(&s->keep.swept_at, store_clock(s));
+    s->keep.clean_credit = (int64_t)s->config.memory_bytes;
 }
 
 static bool
@@ -159,6 +172,7 @@ store_destroy(struct store *s)
         next = d->next;
         free(d);
     }
+    ghost_fini(&s->ghost);
     index_fini(&s->index);
     segment_pool_fini(&s->pool);
     pthread_mutex_destroy(&s->threads_lock);
@@ -204,8 +218,8 @@ store_part(struct store_thread *t)
 {
     struct store *s = t->store;
     CHECK(!t->inside);
-    if (t->active)
-        segment_seal(&s->pool, t->active, t->active_fill);
+    link_seal(t, QUEUE_SMALL);
+    link_seal(t, QUEUE_MAIN);
     index_local_drain(&s->index, &t->local);
     pthread_mutex_lock(&s->threads_lock);
     for (unsigned i = 0; i < COUNT_STORE_COUNTERS; i++)
@@ -220,8 +234,8 @@ store_part(struct store_thread *t)
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
-static uint32_t
-read_clock(const struct store *s)
+uint32_t
+store_clock(const struct store *s)
 {
     if (s->config.clock)
         return s->config.clock(s->config.clock_ctx);
@@ -246,7 +260,7 @@ store_enter(struct store_thread *t)
     t->inside = true;
     t->ahead.count = 0;
     epoch_enter(&t->store->epoch, t->epoch_word);
-    t->now = read_clock(t->store);
+    t->now = store_clock(t->store);
     flush_if_due(t->store, t->now);
 }
 
@@ -289,11 +303,12 @@ store_limit_set(struct store *s, size_t memory_bytes)
     size_t threads = atomic_load_explicit(&s->joined, memory_order_relaxed);
     size_t least = index_least_bytes(&s->index) +
                    atomic_load_explicit(&s->budget.borrowed, memory_order_relaxed) +
-                   ((threads + SEGMENTS_LEAST) << s->pool.seg_shift);
+                   ((threads * SEGMENT_QUEUES + SEGMENTS_LEAST) << s->pool.seg_shift);
     if (memory_bytes < MEMORY_BYTES_MIN || memory_bytes < least ||
         memory_bytes > s->pool.memory.reserved)
         return false;
     atomic_store(&s->budget.limit, memory_bytes);
+    segment_recount(&s->pool);
     link_hope(s);
     return true;
 }
@@ -370,12 +385,25 @@ store_stats_reset(struct store *s)
     atomic_store_explicit(&s->keep.longest_ns, 0, memory_order_relaxed);
 }
 
+static void
+read_policy(const struct keep *k, struct store_stats *out)
+{
+    out->promoted = atomic_load_explicit(&k->promoted, memory_order_relaxed);
+    out->second_chances = atomic_load_explicit(&k->second_chances, memory_order_relaxed);
+    out->bytes_copied_evicting = atomic_load_explicit(&k->bytes_evicting, memory_order_relaxed);
+    out->bytes_copied_cleaning = atomic_load_explicit(&k->bytes_cleaning, memory_order_relaxed);
+    out->expired_held_bytes = atomic_load_explicit(&k->expired_held, memory_order_relaxed);
+    out->evicted_age_s = atomic_load_explicit(&k->age_fetched, memory_order_relaxed) >> 8;
+    out->evicted_unfetched_age_s =
+        atomic_load_explicit(&k->age_unfetched, memory_order_relaxed) >> 8;
+}
+
 void
 store_stats_read(struct store *s, struct store_stats *out)
 {
     uint64_t c[COUNT_STORE_COUNTERS];
     *out = (struct store_stats){0};
-    flush_if_due(s, read_clock(s));
+    flush_if_due(s, store_clock(s));
     read_segments(s, out);
     read_counters(s, c);
     out->items_stored = c[COUNT_STORED];
@@ -388,6 +416,14 @@ store_stats_read(struct store *s, struct store_stats *out)
     out->expired_unfetched = c[COUNT_EXPIRED_UNFETCHED];
     out->index_evicted = c[COUNT_INDEX_EVICTED];
     out->parked = c[COUNT_AGAIN];
+    out->bytes_stored = c[COUNT_BYTES_STORED];
+    out->ghost_hits = c[COUNT_GHOST_HITS];
+    out->ghost_bytes = ghost_bytes(&s->ghost);
+    out->queue_small_bytes = (uint64_t)atomic_load(&s->pool.queued[QUEUE_SMALL])
+                             << s->pool.seg_shift;
+    out->queue_main_bytes = (uint64_t)atomic_load(&s->pool.queued[QUEUE_MAIN])
+                            << s->pool.seg_shift;
+    read_policy(&s->keep, out);
     out->memory_limit_bytes = atomic_load(&s->budget.limit);
     out->memory_used_bytes = atomic_load(&s->budget.used);
     out->borrowed_bytes = atomic_load(&s->budget.borrowed);

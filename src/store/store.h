@@ -336,6 +336,14 @@ struct store_stats {
     uint64_t segment_bytes, segments_free, segments_active, segments_sealed, segments_limbo,
         segments_lent;
     uint64_t parked;                              /* times AGAIN was answered */
+    /* The eviction policy: sealed segments of its queues; entries moved from the small to the main
+     * one, copied within the main one, stored at once in it; bytes stored, and copied for them. */
+    uint64_t queue_small_bytes, queue_main_bytes, ghost_bytes;
+    uint64_t promoted, second_chances, ghost_hits;
+    uint64_t bytes_stored, bytes_copied_evicting, bytes_copied_cleaning;
+    uint64_t expired_held_bytes;                  /* about, when the last sweep ended */
+    /* Mean seconds since what is evicted was last asked for, or was stored, if it never was. */
+    uint64_t evicted_age_s, evicted_unfetched_age_s;
     /*
      * Slices of store_maintain that had something to do: their number, the CPU time of the longest,
      * how many took more than STORE_SLICE_LONG_NS, and the time of all (each of at most that).

@@ -194,14 +194,14 @@ payload_max(const struct store *s, const struct store_upload *u)
 
 /* Copies the pieces of the last, partly filled segment behind what the thread stores anyway. */
 static bool
-copy_out(struct store_thread *t, uint32_t seg, uint32_t filled)
+copy_out(struct store_thread *t, enum segment_queue queue, uint32_t seg, uint32_t filled)
 {
     struct store *s = t->store;
     for (uint32_t at = 0; at < filled;) {
         struct item *it = (struct item *)(void *)(segment_at(&s->pool, seg) + at);
         uint32_t bytes = item_bytes(it);
         enum store_outcome why;
-        struct item *to = (struct item *)(void *)link_room(t, bytes, &why);
+        struct item *to = (struct item *)(void *)link_room(t, queue, bytes, &why);
         if (!to)
             return false;
         memcpy(to, it, bytes);
@@ -214,7 +214,7 @@ copy_out(struct store_thread *t, uint32_t seg, uint32_t filled)
         }
         index_unlock(&s->index, &h, w != NULL);
         if (w)
-            link_room_used(t, bytes);
+            link_room_used(t, queue, bytes);
         at += bytes;
     }
     return true;
@@ -222,32 +222,38 @@ copy_out(struct store_thread *t, uint32_t seg, uint32_t filled)
 
 /* Seal it as it is, fill it up as the thread's own, or copy: whichever wastes least. */
 static void
-adopt_last(struct store_thread *t, struct store_upload *u)
+adopt_last(struct store_thread *t, struct store_upload *u, enum segment_queue queue)
 {
     struct segment_pool *p = &t->store->pool;
     size_t waste_max = p->seg_bytes / WASTE_SHARE;
     size_t left_lent = p->seg_bytes - u->fill;
-    size_t left_active = t->active ? p->seg_bytes - t->active_fill : 0;
+    size_t left_active = t->active[queue] ? p->seg_bytes - t->active_fill[queue] : 0;
     if (left_lent <= waste_max) {
         segment_seal(p, u->last, u->fill);
     } else if (left_active <= waste_max) {
-        if (t->active)
-            segment_seal(p, t->active, t->active_fill);
+        link_seal(t, queue);
         segment_activate(p, u->last);
-        t->active = u->last;
-        t->active_fill = u->fill;
-    } else if (copy_out(t, u->last, u->fill)) {
+        segment_fill(p, u->last, u->fill);
+        t->active[queue] = u->last;
+        t->active_fill[queue] = u->fill;
+    } else if (copy_out(t, queue, u->last, u->fill)) {
         segment_retire(p, u->last);
     } else {
         segment_seal(p, u->last, u->fill);
     }
 }
 
+static uint32_t
+next_lent(const struct store *s, uint32_t seg)
+{
+    return s->pool.segs[seg].link[ORDER_AGE].next;
+}
+
 void
 large_stamp(struct store *s, struct store_upload *u)
 {
     uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
-    for (uint32_t seg = u->first; seg; seg = s->pool.segs[seg].next)
+    for (uint32_t seg = u->first; seg; seg = next_lent(s, seg))
         atomic_store_explicit(&s->pool.flush_epochs[seg], flush_epoch, memory_order_relaxed);
 }
 
@@ -261,17 +267,18 @@ large_is_stamped(const struct store *s, const struct store_upload *u)
 
 /* What is lent becomes ordinary. */
 static void
-settle(struct store_thread *t, struct store_upload *u)
+settle(struct store_thread *t, struct store_upload *u, enum segment_queue queue)
 {
     struct store *s = t->store;
     large_stamp(s, u);
     for (uint32_t seg = u->first, next; seg; seg = next) {
-        next = s->pool.segs[seg].next;
+        next = next_lent(s, seg);
+        segment_open(&s->pool, seg, queue, t->now);
         if (seg != u->last)
-            segment_seal(&s->pool, seg, s->pool.segs[seg].filled);
+            segment_seal(&s->pool, seg, segment_filled(&s->pool, seg));
     }
     if (u->last)
-        adopt_last(t, u);
+        adopt_last(t, u, queue);
     u->first = u->last = u->fill = u->lent = 0;
     u->settled = u->piece;
 }
@@ -284,16 +291,17 @@ lend_segment(struct store_thread *t, struct store_upload *u)
 {
     struct store *s = t->store;
     if (u->charged && (size_t)u->lent << s->pool.seg_shift >= u->charged)
-        settle(t, u);
+        settle(t, u, QUEUE_SMALL);
     uint32_t seg = segment_take(&s->pool, SEGMENT_LENT,
                                 atomic_load_explicit(&s->flush_epoch, memory_order_relaxed),
                                 s->pool.keep);
     if (!seg)
         return link_no_segment(t);
-    s->pool.segs[seg].next = 0;
+    segment_open(&s->pool, seg, QUEUE_SMALL, t->now);
+    s->pool.segs[seg].link[ORDER_AGE].next = 0;
     if (u->last) {
-        s->pool.segs[u->last].filled = u->fill;
-        s->pool.segs[u->last].next = seg;
+        segment_fill(&s->pool, u->last, u->fill);
+        s->pool.segs[u->last].link[ORDER_AGE].next = seg;
     } else {
         u->first = seg;
     }
@@ -382,7 +390,8 @@ finish_piece(struct store_thread *t, struct store_upload *u, uint32_t payload)
     struct item *it = (struct item *)(void *)(segment_at(&s->pool, u->last) + u->fill);
     it->lengths = (PIECE_ID_BYTES + payload) << 12 | ITEM_PIECE;
     it->expiry = STORE_EXPIRY_NEVER;
-    it->access = 0;
+    it->access = access_make(t->now, 0, false);
+    counter_add(&t->counters[COUNT_BYTES_STORED], item_bytes(it));
     struct item_piece_id id = {.serial = u->serial, .number = u->piece};
     memcpy(it->rest, &id, PIECE_ID_BYTES);
     uint64_t hash = item_piece_hash(id, s->seed);
@@ -413,11 +422,11 @@ store_upload_abort(struct store_thread *t, struct store_upload *u)
 {
     struct store *s = t->store;
     if (u->last)
-        s->pool.segs[u->last].filled = u->fill;
+        segment_fill(&s->pool, u->last, u->fill);
     for (uint32_t seg = u->first, next; seg; seg = next) {
-        next = s->pool.segs[seg].next;
+        next = next_lent(s, seg);
         atomic_store_explicit(&s->pool.flush_epochs[seg], 0, memory_order_relaxed);
-        segment_discard(&s->pool, seg, s->pool.segs[seg].filled);
+        segment_discard(&s->pool, seg, segment_filled(&s->pool, seg));
     }
     if (u->settled)                    /* those in ordinary segments */
         link_doom(t, u->serial, u->settled);
@@ -426,9 +435,10 @@ store_upload_abort(struct store_thread *t, struct store_upload *u)
 }
 
 void
-large_adopt(struct store_thread *t, struct store_upload *u)
+large_adopt(struct store_thread *t, struct store_upload *u, enum segment_queue queue)
 {
-    settle(t, u);
+    t->new_bytes += u->value_bytes;
+    settle(t, u, queue);
     upload_free(t, u);
 }
 
@@ -461,7 +471,7 @@ store_upload_set_aside(struct store_thread *t, struct store_upload *u)
         return false;
     discharge(t->store, u->charged);
     u->charged = 0;
-    settle(t, u);
+    settle(t, u, QUEUE_SMALL);
     u->aside = true;
     return true;
 }

@@ -6,6 +6,7 @@
  *   V3  no location is found twice (its segment's sum would not fit), no key twice
  *   V4  stored = present + replaced + deleted + expired + evicted + flushed
  *   V5  segments by state are all there are; what is in use is charged to the budget
+ *   V6  a sealed segment is in the list of its queue, and in that of how much of it is dead
  *   and I1 to I5 of index.h
  */
 #include "inner.h"
@@ -18,16 +19,11 @@ struct walk {
 };
 
 static uint32_t
-segment_end(struct store *s, uint32_t seg)
+end_of_items(struct store *s, uint32_t seg)
 {
-    if (s->keep.copy_seg == seg)
-        return s->keep.copy_fill;
-    for (unsigned n = 0; n < s->config.threads_max; n++)
-        if (s->threads[n] && s->threads[n]->active == seg)
-            return s->threads[n]->active_fill;
     if (s->pool.segs[seg].state == SEGMENT_LENT)
         return (uint32_t)s->pool.seg_bytes;
-    return s->pool.segs[seg].filled;
+    return segment_filled(&s->pool, seg);
 }
 
 static bool
@@ -47,7 +43,7 @@ seen_slot(void *ctx, uint64_t slot, uint64_t *out_hash)
         return "V1: a slot leads to a segment that holds no items";
     struct item *it = item_at(s, slot_location(slot));
     size_t offset = (size_t)((char *)it - segment_at(&s->pool, seg));
-    if (offset + item_bytes(it) > segment_end(s, seg))
+    if (offset + item_bytes(it) > end_of_items(s, seg))
         return "V1: a slot leads beyond the filled part of a segment";
     if (slot >> SLOT_KIND_SHIFT != item_kind(it))
         return "V1: the kind in a slot is not that of its item";
@@ -100,6 +96,35 @@ verify_index(struct walk *w)
     return wrong;
 }
 
+/* Counts a list; UINT32_MAX: something in it does not belong there. */
+static uint32_t
+count_list(const struct segment_pool *p, const struct segment_list *list, enum segment_order order,
+           unsigned wanted)
+{
+    uint32_t n = 0, before = 0;
+    for (uint32_t seg = list->first; seg; before = seg, seg = p->segs[seg].link[order].next) {
+        unsigned is = order == ORDER_AGE ? segment_queue(p, seg) : p->segs[seg].dead_class;
+        if (p->segs[seg].state != SEGMENT_SEALED || is != wanted ||
+            p->segs[seg].link[order].prev != before || n++ == list->count)
+            return UINT32_MAX;
+    }
+    return n == list->count && list->last == before ? n : UINT32_MAX;
+}
+
+static bool
+is_listed(const struct segment_pool *p)
+{
+    uint64_t by_age = 0, by_dead = 0, classes = 0;
+    for (unsigned q = 0; q < SEGMENT_QUEUES; q++)
+        by_age += count_list(p, &p->sealed[q], ORDER_AGE, q);
+    for (unsigned class = 0; class < SEGMENT_DEAD_CLASSES; class++) {
+        by_dead += count_list(p, &p->dead[class], ORDER_DEAD, class);
+        classes += (uint64_t)class * p->dead[class].count;
+    }
+    return by_age == p->counts[SEGMENT_SEALED] && by_dead == by_age && classes == p->dead_classes &&
+           by_age == atomic_load(&p->sealed_count);
+}
+
 static const char *
 verify_segments(struct walk *w)
 {
@@ -119,7 +144,10 @@ verify_segments(struct walk *w)
         s->pool.counts[SEGMENT_LIMBO] != s->pool.limbo.count ||
         atomic_load(&s->pool.ready) != s->pool.free.count + s->pool.limbo.count)
         return "V5: a list of segments does not have the length that is counted";
-    size_t least = (size_t)in_use * s->pool.seg_bytes + index_memory_bytes(&s->index);
+    if (!is_listed(&s->pool))
+        return "V6: sealed segments do not stand in the lists they belong to";
+    size_t least = (size_t)in_use * s->pool.seg_bytes + index_memory_bytes(&s->index) +
+                   ghost_bytes(&s->ghost);
     return atomic_load(&s->budget.used) >= least
                ? NULL
                : "V5: memory in use is not charged to the budget";

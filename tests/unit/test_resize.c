@@ -284,10 +284,10 @@ free_memory_is_poisoned(void **state)
     struct store *s = make_store(16 * MIB, 1);
     struct store_thread *t = store_join(s);
     set_range(t, 0, 20000);
-    const char *active = segment_at(&s->pool, t->active);
-    assert_false(__asan_address_is_poisoned(active + t->active_fill - 8));
-    assert_true(__asan_address_is_poisoned(active + t->active_fill + 256));
-    uint32_t sealed = s->pool.sealed.first;
+    const char *active = segment_at(&s->pool, t->active[QUEUE_SMALL]);
+    assert_false(__asan_address_is_poisoned(active + t->active_fill[QUEUE_SMALL] - 8));
+    assert_true(__asan_address_is_poisoned(active + t->active_fill[QUEUE_SMALL] + 256));
+    uint32_t sealed = s->pool.sealed[QUEUE_SMALL].first;
     const char *oldest = segment_at(&s->pool, sealed);
     assert_false(__asan_address_is_poisoned(oldest));
     delete_range(t, 0, 20000);

@@ -41,7 +41,7 @@ race_step(struct racer *r, struct store_thread *t, uint64_t *last)
         kit_fill(value, stamp, len);
         memcpy(value, &stamp, 8);
         struct store_put put = {.mode = STORE_SET, .key = k, .value = {value, len}};
-        if (store_put(t, &put, NULL) == STORE_OK && own)
+        if (kit_put(r->s, t, &put, NULL, NULL) == STORE_OK && own)
             last[slot] = stamp;
         return;
     }

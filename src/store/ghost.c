@@ -1,0 +1,141 @@
+/*
+ * ghost.c -- see ghost.h.
+ */
+#include "ghost.h"
+
+#define LIMIT_SHARE 128u               /* of the limit that it is */
+#define PAGE_BYTES 4096u
+#define STEP_BYTES ((size_t)64 << 10)  /* given back in one step */
+
+/* Whole pages of them. */
+static uint32_t
+lines_for(size_t limit)
+{
+    return (uint32_t)(limit / LIMIT_SHARE / PAGE_BYTES * (PAGE_BYTES / CACHE_LINE));
+}
+
+static uint32_t
+lines_held(const struct ghost *g)
+{
+    return atomic_load_explicit(&g->held, memory_order_relaxed);
+}
+
+int
+ghost_init(struct ghost *g, size_t reserve_bytes, struct budget *budget)
+{
+    *g = (struct ghost){.budget = budget};
+    int e = region_reserve(&g->region, (size_t)lines_for(reserve_bytes) * CACHE_LINE, false);
+    g->lines = (struct ghost_line *)(void *)g->region.base;
+    while (e == 0 && ghost_fit(g))
+        ;
+    return e;
+}
+
+void
+ghost_fini(struct ghost *g)
+{
+    region_release(&g->region);
+}
+
+static uint32_t
+lines_wanted(const struct ghost *g)
+{
+    uint32_t most = (uint32_t)(g->region.reserved / CACHE_LINE);
+    uint32_t lines = lines_for(atomic_load_explicit(&g->budget->limit, memory_order_relaxed));
+    return lines < most ? lines : most;
+}
+
+/* To grow it needs room that nobody else has taken: after the limit was raised there is some. */
+bool
+ghost_due(const struct ghost *g)
+{
+    uint32_t held = lines_held(g), wanted = lines_wanted(g);
+    if (LIKELY(held == wanted) || held > wanted)
+        return held != wanted;
+    size_t used = atomic_load_explicit(&g->budget->used, memory_order_relaxed);
+    return used + (size_t)(wanted - held) * CACHE_LINE <=
+           atomic_load_explicit(&g->budget->limit, memory_order_relaxed);
+}
+
+/*
+ * What is not looked at any more is given back from its end.  (Whoever still looks at it has loaded
+ * `count` before: it finds empty marks, or adds one that is found when it grows again.)
+ */
+static void
+shrink(struct ghost *g, uint32_t wanted)
+{
+    size_t end = (size_t)lines_held(g) * CACHE_LINE, least = (size_t)wanted * CACHE_LINE;
+    size_t from = end - least > STEP_BYTES ? end - STEP_BYTES : least;
+    atomic_store_explicit(&g->count, wanted, memory_order_relaxed);
+    region_drop(&g->region, from, end - from);
+    atomic_store_explicit(&g->held, (uint32_t)(from / CACHE_LINE), memory_order_relaxed);
+    budget_give(g->budget, end - from);
+}
+
+bool
+ghost_fit(struct ghost *g)
+{
+    uint32_t wanted = lines_wanted(g);
+    if (lines_held(g) > wanted) {
+        shrink(g, wanted);
+        return lines_held(g) > wanted;
+    }
+    if (lines_held(g) == wanted)
+        return false;
+    size_t more = (size_t)(wanted - lines_held(g)) * CACHE_LINE;
+    if (!budget_take_keeping(g->budget, more, 0))
+        return false;
+    if (region_use(&g->region, (size_t)wanted * CACHE_LINE) != 0) {
+        budget_give(g->budget, more);
+        return false;
+    }
+    atomic_store_explicit(&g->held, wanted, memory_order_relaxed);
+    atomic_store_explicit(&g->count, wanted, memory_order_release);
+    return false;
+}
+
+/* ---- marks ------------------------------------------------------------------------------------ */
+
+static uint16_t
+mark_of(uint64_t hash)
+{
+    uint16_t mark = (uint16_t)hash;
+    return mark ? mark : 1;
+}
+
+/* Where it is; GHOST_MARKS: nowhere. */
+static unsigned
+find(const struct ghost_line *line, uint16_t mark)
+{
+    for (unsigned i = 0; i < GHOST_MARKS; i++)
+        if (atomic_load_explicit(&line->marks[i], memory_order_relaxed) == mark)
+            return i;
+    return GHOST_MARKS;
+}
+
+void
+ghost_add(struct ghost *g, uint64_t hash)
+{
+    struct ghost_line *line = ghost_line_of(g, hash);
+    if (!line)
+        return;
+    unsigned at = atomic_load_explicit(&line->next, memory_order_relaxed) % GHOST_MARKS;
+    atomic_store_explicit(&line->marks[at], mark_of(hash), memory_order_relaxed);
+    atomic_store_explicit(&line->next, (uint16_t)(at + 1), memory_order_relaxed);
+}
+
+bool
+ghost_has(const struct ghost *g, uint64_t hash)
+{
+    const struct ghost_line *line = ghost_line_of(g, hash);
+    return line && find(line, mark_of(hash)) < GHOST_MARKS;
+}
+
+void
+ghost_drop(struct ghost *g, uint64_t hash)
+{
+    struct ghost_line *line = ghost_line_of(g, hash);
+    unsigned at = line ? find(line, mark_of(hash)) : GHOST_MARKS;
+    if (at < GHOST_MARKS)
+        atomic_store_explicit(&line->marks[at], 0, memory_order_relaxed);
+}
