@@ -20,7 +20,7 @@
 #include "memory.h"
 #include "obs/log.h"
 
-#define VALUES_MAX 128u
+#define VALUES_MAX 192u
 #define TEXT_BYTES 64u
 
 struct value {
@@ -107,6 +107,18 @@ add_store(struct values *v, const struct store_stats *s)
     add(v, "segments_limbo", s->segments_limbo);
     add(v, "segments_lent", s->segments_lent);
     add(v, "store_parked", s->parked);
+    add(v, "queue_small_bytes", s->queue_small_bytes);
+    add(v, "queue_main_bytes", s->queue_main_bytes);
+    add(v, "promotions", s->promoted);
+    add(v, "second_chances", s->second_chances);
+    add(v, "ghost_hits", s->ghost_hits);
+    add(v, "ghost_bytes", s->ghost_bytes);
+    add(v, "stored_bytes", s->bytes_stored);
+    add(v, "copied_bytes_evicting", s->bytes_copied_evicting);
+    add(v, "copied_bytes_cleaning", s->bytes_copied_cleaning);
+    add(v, "expired_bytes_held", s->expired_held_bytes);
+    add(v, "evicted_age", s->evicted_age_s);
+    add(v, "evicted_unfetched_age", s->evicted_unfetched_age_s);
     add(v, "maintain_slices", s->maintain_slices);
     add(v, "maintain_longest_us", (s->maintain_longest_ns + 999) / 1000);
     add(v, "maintain_long_slices", s->maintain_long_slices);
@@ -283,6 +295,18 @@ static const struct {
     {"segments_limbo", GAUGE},
     {"segments_lent", GAUGE},
     {"store_parked", COUNTER},
+    {"queue_small_bytes", GAUGE},
+    {"queue_main_bytes", GAUGE},
+    {"promotions", COUNTER},
+    {"second_chances", COUNTER},
+    {"ghost_hits", COUNTER},
+    {"ghost_bytes", GAUGE},
+    {"stored_bytes", COUNTER},
+    {"copied_bytes_evicting", COUNTER},
+    {"copied_bytes_cleaning", COUNTER},
+    {"expired_bytes_held", GAUGE},
+    {"evicted_age", GAUGE},
+    {"evicted_unfetched_age", GAUGE},
     {"maintain_slices", COUNTER},
     {"maintain_longest_us", GAUGE},    /* since the last reset: the store starts again */
     {"maintain_long_slices", COUNTER},
