@@ -20,9 +20,13 @@
  * (judge.h, ledger.h), or nothing if the key was deleted since.  A miss is
  * always right: this is a cache.
  *
+ * A miss is unavoidable when the key was never stored, or was deleted since:
+ * a cache without limits would miss as well.  (What expired is not told apart.)
+ *
  * Threads: one per connection.  Each reads the trace itself and passes over
- * the records of others; nothing is shared but the ledger (each key has one
- * user), the counts of findings and the progress line (each under its lock).
+ * the records of others; nothing is shared but the ledger and `holds` (each key
+ * has one user), the counts of findings and the progress line (each under its
+ * lock).
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -43,6 +47,7 @@
 struct options {
     const char *host, *port, *socket_path, *trace_path, *label;
     uint64_t limit, skip, warm, interval, silence_s;
+    uint64_t rate; /* requests per real second at most; 0 = no limit */
     double warm_percent;
     double speed; /* virtual seconds per real second; 0 = as fast as possible, no TTLs */
     unsigned depth, connections;
@@ -60,6 +65,7 @@ static struct options opt = {.host = "127.0.0.1",
 static struct judge judge = {.errors_max = 1000000, .lock = PTHREAD_MUTEX_INITIALIZER};
 static uint64_t total, start_ns;
 static uint32_t start_virtual_s;
+static bool *holds; /* of each key: a cache without limits would have it now */
 
 /* One request of a batch; the place in the trace tells whether it is counted. */
 struct request {
@@ -70,6 +76,7 @@ struct request {
 
 struct tally {
     uint64_t requests, counted, gets, misses, sets, fills, deletes, incrs, get_bytes, miss_bytes;
+    uint64_t unavoidable, stored_bytes;
 };
 
 /* The keys of the batch that is being gathered; a new epoch empties it. */
@@ -274,40 +281,54 @@ answer_incr(struct link *l, const struct request *q)
 
 static struct {
     pthread_mutex_t lock;
-    uint64_t requests, gets, misses, shown_at; /* under lock */
+    uint64_t requests, gets, misses, stored_bytes, shown_at; /* under lock */
 } progress = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void
-progress_step(bool is_get, bool hit)
+progress_step(bool is_get, bool hit, uint64_t stored_bytes)
 {
     pthread_mutex_lock(&progress.lock);
     progress.requests++;
     progress.gets += is_get;
     progress.misses += !hit;
+    progress.stored_bytes += stored_bytes;
     if (progress.requests - progress.shown_at >= opt.interval) {
         fprintf(stderr,
                 "interval %s requests=%" PRIu64 " gets=%" PRIu64 " misses=%" PRIu64
-                " miss_ratio=%.5f seconds=%.2f\n",
+                " miss_ratio=%.5f stored_bytes=%" PRIu64 " seconds=%.2f\n",
                 opt.label, progress.requests, progress.gets, progress.misses,
                 progress.gets ? (double)progress.misses / (double)progress.gets : 0.0,
+                progress.stored_bytes,
                 (double)(clock_ns() - start_ns) / NSEC_PER_SEC);
-        progress.gets = progress.misses = 0;
+        progress.gets = progress.misses = progress.stored_bytes = 0;
         progress.shown_at = progress.requests;
     }
     pthread_mutex_unlock(&progress.lock);
 }
 
+/* Follows what the key would hold in a cache without limits; whether it held something before. */
+static bool
+hold(const struct request *q)
+{
+    bool held = holds[q->record.key];
+
+    holds[q->record.key] = q->record.op != TRACE_DELETE;
+    return held;
+}
+
 static void
 tally_add(struct tally *t, const struct request *q, bool hit)
 {
-    bool is_get = q->record.op == TRACE_GET || q->record.op == TRACE_INCR;
+    bool is_get = q->record.op == TRACE_GET || q->record.op == TRACE_INCR, held = hold(q);
+    uint64_t stored = q->record.op == TRACE_SET || !hit ? stored_length(&q->record) : 0;
 
     t->requests++;
     if (opt.interval)
-        progress_step(is_get, hit);
+        progress_step(is_get, hit, stored);
     if (q->place < opt.warm)
         return;
     t->counted++;
+    t->stored_bytes += stored;
     t->sets += q->record.op == TRACE_SET;
     t->deletes += q->record.op == TRACE_DELETE;
     t->incrs += q->record.op == TRACE_INCR;
@@ -316,6 +337,7 @@ tally_add(struct tally *t, const struct request *q, bool hit)
     t->gets++;
     t->get_bytes += q->record.value_bytes;
     t->misses += !hit;
+    t->unavoidable += !hit && !held;
     t->miss_bytes += hit ? 0 : q->record.value_bytes;
 }
 
@@ -376,10 +398,14 @@ early_ns(const struct link *l)
 {
     uint64_t now = clock_ns(), due;
 
-    if (opt.speed <= 0 || !opt.pace)
+    if (opt.rate)
+        due = start_ns + (uint64_t)((double)l->next.place / (double)opt.rate *
+                                    (double)NSEC_PER_SEC);
+    else if (opt.speed > 0 && opt.pace)
+        due = start_ns + (uint64_t)(((double)l->next.record.time_s - start_virtual_s) / opt.speed *
+                                    (double)NSEC_PER_SEC);
+    else
         return 0;
-    due = start_ns + (uint64_t)(((double)l->next.record.time_s - start_virtual_s) / opt.speed *
-                                (double)NSEC_PER_SEC);
     return due > now ? due - now : 0;
 }
 
@@ -527,7 +553,9 @@ print_help(void)
          "                      the replay and divides the TTLs by X (at least 1 s).\n"
          "                      Default 0: as fast as possible, TTLs not sent\n"
          "  --no-pace           with --speed: scale the TTLs, do not pace\n"
-         "  --interval N        also print hits and misses of each N requests (to stderr)\n"
+         "  --rate N            at most N requests a second, whatever the times in the trace\n"
+         "  --interval N        also print a line for each N requests, to stderr: misses, and\n"
+         "                      bytes of values stored\n"
          "  --verify            a hit must return the last version stored, whole; a hit after\n"
          "                      a delete and a wrong sum of incr are errors.  The server must\n"
          "                      be empty at the start and have no other writer\n"
@@ -548,6 +576,7 @@ static const struct {
     {"--skip", &opt.skip, NULL, 0, UINT64_MAX},
     {"--warm", &opt.warm, NULL, 0, UINT64_MAX},
     {"--interval", &opt.interval, NULL, 0, UINT64_MAX},
+    {"--rate", &opt.rate, NULL, 0, 100000000},
     {"--max-errors", &judge.errors_max, NULL, 0, UINT64_MAX},
     {"--silence", &opt.silence_s, NULL, 1, 86400},
     {"--pipeline", NULL, &opt.depth, 1, DEPTH_MAX},
@@ -647,6 +676,7 @@ prepare(struct trace_reader *first)
     start_virtual_s = record.time_s;
     trace_close(first);
     value_pattern_create();
+    holds = checked(calloc(judge.key_count, sizeof *holds));
     if (judge.verify)
         ledger_create(&judge.ledger, judge.key_count, judge.numeric);
 }
@@ -669,6 +699,8 @@ tally_sum(const struct link *links)
         sum.incrs += t->incrs;
         sum.get_bytes += t->get_bytes;
         sum.miss_bytes += t->miss_bytes;
+        sum.unavoidable += t->unavoidable;
+        sum.stored_bytes += t->stored_bytes;
     }
     return sum;
 }
@@ -686,7 +718,8 @@ print_result(const struct tally *t, double seconds)
     printf(" errors=%" PRIu64 " bad_values=%" PRIu64 " seconds=%.2f req_per_s=%.0f",
            judge.counts[JUDGE_ERROR], judge.counts[JUDGE_WRONG], seconds,
            (double)t->requests / seconds);
-    printf(" connections=%u\n", opt.connections);
+    printf(" connections=%u unavoidable=%" PRIu64 " stored_bytes=%" PRIu64 "\n", opt.connections,
+           t->unavoidable, t->stored_bytes);
 }
 
 int
@@ -714,5 +747,6 @@ main(int argc, char **argv)
         link_close(&links[i]);
     free(links);
     free(value_pattern);
+    free(holds);
     return judge.counts[JUDGE_ERROR] || judge.counts[JUDGE_WRONG] ? 1 : 0;
 }
