@@ -9,6 +9,10 @@
  * number of distinct keys comes out right; keys seen once are mixed in; a
  * share of the ranks changes its key in the course of the trace.
  *
+ * With phases instead of a row, each phase has keys of its own, a given
+ * memory of values of one size: what an allocator with a class for every size
+ * finds hard ("calcification").
+ *
  * The same options and seed give the same bytes.  Size and TTL belong to the
  * key, not to the request.  The file format is in trace.h.
  */
@@ -21,6 +25,8 @@
 #define POPULATION_MAX  40000000u
 #define VALUE_BYTES_TOP 500000.0
 #define NO_KEY          UINT32_MAX
+#define PHASES_MAX      16
+#define PHASE_MIB       160
 #define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
 
 struct workload {
@@ -309,6 +315,72 @@ generate(const struct workload *w, uint64_t seed)
     free(g.key_of_rank);
 }
 
+/* ---- phases ---- */
+
+struct phase {
+    uint64_t value_bytes, request_count;
+};
+
+struct phases {
+    unsigned count;
+    uint64_t mib; /* of values, in each */
+    struct phase at[PHASES_MAX];
+};
+
+/* Reads "value bytes:requests,value bytes:requests". */
+static void
+parse_phases(const char *text, struct phases *out_phases)
+{
+    char *end;
+
+    out_phases->count = 0;
+    for (const char *at = text; *at && out_phases->count < PHASES_MAX; at = end) {
+        struct phase *phase = &out_phases->at[out_phases->count++];
+
+        phase->value_bytes = strtoul(at, &end, 10);
+        if (*end == ':')
+            phase->request_count = strtoul(end + 1, &end, 10);
+        if (!phase->value_bytes || phase->value_bytes > VALUE_BYTES_TOP || !phase->request_count)
+            die("--phases takes bytes:requests,..., not \"%s\"", text);
+        if (*end == ',')
+            end++;
+        else if (*end)
+            die("--phases takes bytes:requests,..., not \"%s\"", text);
+    }
+}
+
+/* Sets and gets of the keys first_key + rank; returns the number of keys. */
+static uint64_t
+generate_phase(const struct phase *phase, const struct workload *w, uint64_t mib,
+               uint64_t first_key)
+{
+    uint64_t key_count = (mib << 20) / phase->value_bytes;
+    struct zipf zipf;
+
+    zipf_init(&zipf, key_count, w->alpha);
+    for (uint64_t i = 0; i < phase->request_count; i++)
+        out_record(&(struct trace_record){.key = first_key + zipf_draw(&zipf) - 1,
+                                          .value_bytes = (uint32_t)phase->value_bytes,
+                                          .op = random_unit() < w->set_share ? TRACE_SET
+                                                                             : TRACE_GET,
+                                          .key_bytes = (uint8_t)w->key_bytes});
+    return key_count;
+}
+
+static void
+generate_phases(const struct phases *phases, const struct workload *w, uint64_t seed)
+{
+    uint64_t key_count = 0;
+
+    random_seed(seed);
+    out_header(0, 0);
+    for (unsigned i = 0; i < phases->count; i++)
+        key_count += generate_phase(&phases->at[i], w, phases->mib, key_count);
+    out_header(key_count, 0);
+    fprintf(stderr, "%u phases: %" PRIu64 " requests, %" PRIu64 " keys\n", phases->count,
+            out.record_count, key_count);
+}
+
 /* ---- conversion of key traces ---- */
 
 /* Dense ids by open addressing; ids[i] is NO_KEY where nothing is. */
@@ -576,6 +648,7 @@ struct options {
     uint64_t seed;
     double rate;
     bool is_workload;
+    struct phases phases;
 };
 
 /* The numbers of a workload and the range each may have. */
@@ -595,7 +668,7 @@ static const struct {
 static void
 print_help(void)
 {
-    puts("usage: tracegen --out FILE (--row NAME | --convert FMT IN) [options]\n\n"
+    puts("usage: tracegen --out FILE (--row NAME | --phases V:R,.. | --convert FMT IN) [options]\n\n"
          "Writes a binary cache trace (format: trace.h); the same options and --seed\n"
          "always give the same bytes.\n\n"
          "  --out FILE          trace to write (must be a seekable file)\n"
@@ -609,6 +682,9 @@ print_help(void)
          "  --vsigma S          sigma of the lognormal value size (fixed per key)\n"
          "  --set P --delete P --incr P    op mix, the rest are gets\n"
          "  --ttl S:W,S:W       TTL mix in seconds with weights; 0 = none (fixed per key)\n"
+         "  --phases V:R,V:R    instead of a row: R requests for values of V bytes, and so on;\n"
+         "                      each phase has keys of its own.  --alpha, --set, --klen count\n"
+         "  --phase-mib N       values of all keys of a phase, in MiB (default 160)\n"
          "  --convert FMT IN    convert a key trace (IN '-' = stdin); FMT is one of\n"
          "                      txt (one number a line), lis (ARC: start count ..), u32le,\n"
          "                      u32be, u64le, u64be, u128, oracle (libCacheSim oracleGeneral),\n"
@@ -661,6 +737,10 @@ take_option(struct options *opt, const char *name, const char *text)
         opt->rate = option_real(name, text);
         if (!(opt->rate > 0))
             die("--rate takes a number above 0, not \"%s\"", text);
+    } else if (!strcmp(name, "--phases")) {
+        parse_phases(text, &opt->phases);
+    } else if (!strcmp(name, "--phase-mib")) {
+        opt->phases.mib = option_number(name, text, 1, 1 << 20);
     } else if (!strcmp(name, "--ttl")) {
         chosen.ttls = text;
     } else if (!strcmp(name, "--row")) {
@@ -699,14 +779,15 @@ parse_command_line(struct options *opt, int argc, char **argv)
             take_option(opt, name, argv[++i]);
         }
     }
-    if (!opt->out_path || (!opt->is_workload && !opt->format))
-        die("--out and one of --row, --requests, --convert are needed (--help explains them)");
+    if (!opt->out_path || (!opt->is_workload && !opt->format && !opt->phases.count))
+        die("--out and one of --row, --requests, --phases, --convert are needed "
+            "(--help explains them)");
 }
 
 int
 main(int argc, char **argv)
 {
-    struct options opt = {.seed = 1, .rate = 1000};
+    struct options opt = {.seed = 1, .rate = 1000, .phases.mib = PHASE_MIB};
 
     parse_command_line(&opt, argc, argv);
     out.file = fopen(opt.out_path, "wb");
@@ -716,6 +797,8 @@ main(int argc, char **argv)
         struct conversion c = {.w = &chosen, .seed = opt.seed, .rate = opt.rate};
 
         convert(opt.format, opt.in_path, &c);
+    } else if (opt.phases.count) {
+        generate_phases(&opt.phases, &chosen, opt.seed);
     } else {
         generate(&chosen, opt.seed);
     }
