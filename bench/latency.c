@@ -15,7 +15,8 @@
  *
  * The keys that are read are stored first.  A miss is counted, not an error.
  * --set-percent makes some of the requests sets of other keys, which must all
- * be answered STORED.
+ * be answered STORED.  With --set-max they are sets of the keys that are read,
+ * each time of another length.
  * Exit status: 0 done, 1 an error reply, 2 failure.
  *
  * Threads: the reader is the main thread and owns everything but `writer`,
@@ -33,7 +34,8 @@
 
 #define VALUE_BYTES     100
 #define KEY_FORMAT      "%s-%015" PRIu64 /* 20 bytes */
-#define REQUEST_BYTES   192
+#define REQUEST_BYTES   192 /* without the value */
+#define VALUE_BYTES_TOP (OUTPUT_BYTES / 4)
 #define SET_SHARE       100 /* requests, of which set_percent are sets */
 #define INPUT_BYTES     (256 << 10)
 #define OUTPUT_BYTES    (64 << 10)
@@ -44,7 +46,7 @@
 
 struct options {
     const char *host, *port, *socket_path;
-    uint64_t rate, connections, seconds, keys, depth, set_percent;
+    uint64_t rate, connections, seconds, keys, depth, set_percent, set_min, set_max;
     uint64_t fill, fill_first, fill_rate, fill_bytes, refusals;
 };
 
@@ -54,6 +56,7 @@ static struct options opt = {.host = "127.0.0.1",
                              .connections = 1,
                              .keys = 10000,
                              .fill_bytes = VALUE_BYTES,
+                             .set_min = 1,
                              .depth = 32};
 
 /* ---- histogram ---- */
@@ -147,11 +150,22 @@ sleep_until(uint64_t ns)
         continue;
 }
 
-/* What is stored: `count` keys from number `first` on, at most `rate` a second (0 = no limit). */
+/*
+ * What is stored: `count` keys from number `first` on, at most `rate` a second (0 = no limit).
+ * value_bytes is 0 for lengths as the sets have them.
+ */
 struct keys {
     const char *prefix;
     uint64_t first, count, rate, value_bytes;
 };
+
+/* The length of the set number n, from --set-min to --set-max. */
+static uint64_t
+set_bytes(uint64_t n)
+{
+    return opt.set_max ? opt.set_min + mix64(n ^ 0x5e75) % (opt.set_max - opt.set_min + 1)
+                       : VALUE_BYTES;
+}
 
 static void
 take_stored(struct wire *w)
@@ -173,21 +187,23 @@ static void
 store_keys(struct wire *w, const struct keys *k)
 {
     uint64_t start = clock_ns();
-    char line[REQUEST_BYTES], *value = checked(malloc(k->value_bytes + 2));
+    uint64_t longest = k->value_bytes ? k->value_bytes : VALUE_BYTES_TOP;
+    char line[REQUEST_BYTES], *value = checked(malloc(longest));
 
-    memset(value, 'v', k->value_bytes);
-    memcpy(value + k->value_bytes, "\r\n", 2);
+    memset(value, 'v', longest);
     for (uint64_t at = 0; at < k->count; at += opt.depth) {
         uint64_t past = at + opt.depth < k->count ? at + opt.depth : k->count;
 
         if (k->rate)
             sleep_until(start + (uint64_t)((double)at / (double)k->rate * (double)NSEC_PER_SEC));
         for (uint64_t i = at; i < past; i++) {
+            uint64_t bytes = k->value_bytes ? k->value_bytes : set_bytes(i);
             int length = snprintf(line, sizeof line, "set " KEY_FORMAT " 0 0 %" PRIu64 "\r\n",
-                                  k->prefix, k->first + i, k->value_bytes);
+                                  k->prefix, k->first + i, bytes);
 
             wire_put(w, line, (size_t)length);
-            wire_put(w, value, k->value_bytes + 2);
+            wire_put(w, value, bytes);
+            wire_put(w, "\r\n", 2);
         }
         wire_flush(w);
         for (uint64_t i = at; i < past; i++)
@@ -217,7 +233,7 @@ store_read_keys(void)
     struct wire wire;
 
     wire_init(&wire, connect_server(), SILENCE_S);
-    store_keys(&wire, &(struct keys){"read", 0, opt.keys, 0, VALUE_BYTES});
+    store_keys(&wire, &(struct keys){"read", 0, opt.keys, 0, opt.set_max ? 0 : VALUE_BYTES});
     wire_fini(&wire);
 }
 
@@ -251,19 +267,25 @@ due_ns(uint64_t request)
 static bool
 has_room(const struct reader *r)
 {
-    return r->asked - r->answered < OPEN_MAX_POW2 && r->out_used + REQUEST_BYTES <= OUTPUT_BYTES;
+    size_t request_bytes = REQUEST_BYTES + (opt.set_max ? opt.set_max : VALUE_BYTES);
+
+    return r->asked - r->answered < OPEN_MAX_POW2 && r->out_used + request_bytes <= OUTPUT_BYTES;
 }
 
 static size_t
 put_request(char *at)
 {
-    uint64_t key = mix64(readers.asked) % opt.keys;
+    uint64_t key = mix64(readers.asked) % opt.keys, bytes;
+    size_t length;
 
     if (readers.asked * opt.set_percent % SET_SHARE >= opt.set_percent)
         return (size_t)snprintf(at, REQUEST_BYTES, "get " KEY_FORMAT "\r\n", "read", key);
-    readers.sets++;
-    return (size_t)snprintf(at, REQUEST_BYTES, "set " KEY_FORMAT " 0 0 %d\r\n%0*d\r\n", "sets",
-                            key, VALUE_BYTES, VALUE_BYTES, 0);
+    bytes = set_bytes(opt.keys + readers.sets++);
+    length = (size_t)snprintf(at, REQUEST_BYTES, "set " KEY_FORMAT " 0 0 %" PRIu64 "\r\n",
+                              opt.set_max ? "read" : "sets", key, bytes);
+    memset(at + length, '0', bytes);
+    memcpy(at + length + bytes, "\r\n", 2);
+    return length + bytes + 2;
 }
 
 /* Puts all requests that are due on their connections, in turn. */
@@ -413,6 +435,9 @@ static const struct {
     {"--fill-rate", NULL, &opt.fill_rate, 0, 1ull << 40, "of them a second at most (0: no limit)"},
     {"--refusals", NULL, &opt.refusals, 0, 1, "1: \"out of memory\" is counted, no error"},
     {"--set-percent", NULL, &opt.set_percent, 0, 100, "of the requests (default 0)"},
+    {"--set-min", NULL, &opt.set_min, 1, VALUE_BYTES_TOP, "shortest value of a set (default 1)"},
+    {"--set-max", NULL, &opt.set_max, 1, VALUE_BYTES_TOP,
+     "longest; sets go to the keys that are read, and every length is equally likely"},
     {"--depth", NULL, &opt.depth, 1, 1000, "sets in one batch of the writer (default 32)"},
 };
 
@@ -480,6 +505,8 @@ main(int argc, char **argv)
     double seconds;
 
     parse_command_line(argc, argv);
+    if (opt.set_max && opt.set_min > opt.set_max)
+        die("--set-min is above --set-max");
     if (!opt.seconds && !opt.fill)
         opt.seconds = SECONDS_DEFAULT;
     store_read_keys();
