@@ -10,6 +10,7 @@
 #   make bench-store    the store alone, in reads of memory, with limits
 #   make bench-verify   replay of modelled traces where every wrong value is an error
 #   make bench-stall    does housekeeping stall a reader? an hour (ARGS=--quick: 90 seconds)
+#   make bench-hits     misses at equal memory, density, changing sizes; an hour (QUICK=1: minutes)
 #   make fuzz           each fuzz target for FUZZ_SECONDS (60), from its corpus
 #   make install        PREFIX=/usr/local DESTDIR=
 #   make docs           write docs/larderd.1 from the server's own table of options
@@ -112,7 +113,7 @@ INTERLEAVE_PARTS := $(patsubst src/%.c,$(BUILD)/interleave/%.o,$(wildcard src/st
 # ---- rules ---------------------------------------------------------------------------------
 
 .PHONY: server units interleaves fuzzers benches testable run test test-long test-clients test-diff \
-    bench-quick bench-store bench-verify bench-stall fuzz fuzz-all install docs clean help
+    bench-quick bench-store bench-verify bench-stall bench-hits fuzz fuzz-all install docs clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SECONDEXPANSION:
@@ -228,10 +229,11 @@ test-diff:
 	    $(PYTHON) $$stream --server $(LARDERD) --commands $(COMMANDS) --seed $(SEED) $(ARGS); \
 	done
 
-bench-quick bench-store bench-verify bench-stall: bench-%:
+bench-quick bench-store bench-verify bench-stall bench-hits: bench-%:
 	@dist/setup build bench
 	$(SUBMAKE) server benches
-	@LARDERD=$(CURDIR)/$(LARDERD) BENCH_DIR=$(CURDIR)/$(BUILD)/bench bench/$* $(ARGS)
+	@LARDERD=$(CURDIR)/$(LARDERD) BENCH_DIR=$(CURDIR)/$(BUILD)/bench bench/$* \
+	    $(if $(QUICK),--quick) $(ARGS)
 
 fuzz:
 	@dist/setup build fuzz

@@ -11,7 +11,6 @@ import benchlib
 import hitslib
 from hitslib import MIB
 
-SIZES_JUDGED = (16, 64, 256)
 SIZES_ALL = (8, 16, 32, 64, 128, 256, 512)
 POINTS_LOST_MAX = 0.002         # miss ratio above memcached's
 FEWER_MISSES_MIN = 0.12         # mean over what is no tie
@@ -128,9 +127,9 @@ def measure_sizes(context):
     return pairs, dict(zip(strict, side_by_side(context, work_strictly, strict)))
 
 
-def judge_sizes(pairs, strict):
+def judge_sizes(pairs, strict, sizes_judged):
     limits = hitslib.Limits()
-    judged = {where: pair for where, pair in pairs.items() if where[1] in SIZES_JUDGED}
+    judged = {where: pair for where, pair in pairs.items() if where[1] in sizes_judged}
     judge_pairs(limits, judged)
     fewer = [1 - pair["larder"]["miss_ratio"] / pair["memcached"]["miss_ratio"]
              for pair in judged.values() if not hitslib.is_tie(pair)]
@@ -170,7 +169,7 @@ def sizes(context):
             lines.setdefault(row, {}).setdefault(name, []).append(
                 [size, pair[name]["miss_ratio"]])
     return hitslib.Result(
-        "sizes", "", judge_sizes(pairs, strict),
+        "sizes", judge_sizes(pairs, strict, context.extent.sizes),
         [context.command("memcached", "S"), context.command("larder", "M"),
          "build/release/bench/tracegen --row ROW --out TRACE",
          f"build/release/bench/replay --trace TRACE --port PORT --warm-pct {hitslib.WARM_PERCENT}"
@@ -191,8 +190,9 @@ def measure_ttl(context, row, gap):
     """Paced replays; slower as long as one of the servers cannot keep the pace."""
     trace, seconds = context.traces.row(row, context.extent.requests_m), context.extent.ttl_seconds
     while True:
-        pair = hitslib.measure_pair(context, TTL_MEMORY, trace, ttl_options(context, trace, seconds),
-                                    gap, sampled="expired_bytes_held")
+        options = ttl_options(context, trace, seconds)
+        pair = hitslib.measure_pair(context, TTL_MEMORY, trace, options, gap,
+                                    sampled="expired_bytes_held")
         wanted = seconds * context.extent.ttl_share
         took = max(found["seconds"] for found in pair.values())
         context.say(f"{row} in {took:.1f} s: memcached {ratio(pair['memcached']['miss_ratio'])}, "
@@ -220,7 +220,7 @@ def ttl(context):
               or_dash(shares[row, TTL_MEMORY], "{:.1%}"),
               "tie" if hitslib.is_tie(pair) else ""] for row, (pair, wanted) in zip(rows, found)]
     return hitslib.Result(
-        "ttl", "", limits.list,
+        "ttl", limits.list,
         [context.command("memcached", TTL_MEMORY), context.command("larder", "M"),
          f"build/release/bench/replay --trace TRACE --port PORT --warm-pct {hitslib.WARM_PERCENT} "
          "--speed SPAN/SECONDS"],
@@ -309,7 +309,7 @@ def density(context):
             found["larder", value, memory]["hwm_kib"] for value in extent.density_values) / 1024,
             memory + BASE_MIB, "MiB")
     return hitslib.Result(
-        "density", "", limits.list,
+        "density", limits.list,
         [context.command("larder", "M"), context.command("memcached", "M"),
          "build/release/bench/fill --port PORT --first A --count N --value-bytes V "
          f"--ttl {DENSITY_TTL_SECONDS}"],
@@ -399,7 +399,7 @@ def calcification(context):
     lines["larder, started at the shift"] = fresh_points
     phases = ",".join(f"{value}:{requests}" for value, requests in extent.phases)
     return hitslib.Result(
-        "calcification", "", limits.list,
+        "calcification", limits.list,
         [context.command("larder", extent.phase_memory),
          context.command("memcached", extent.phase_memory),
          f"build/release/bench/tracegen --phases {phases} --phase-mib {extent.phase_mib} "
@@ -470,7 +470,7 @@ def measure_overwrites(context, name):
 def overwrites(context):
     start, runs, repeats, notes = time.monotonic(), [], REPEATS_MAX, []
     while len(runs) < context.extent.overwrite_runs:
-        benchlib.wait_until_calm()
+        benchlib.wait_until_calm(min(2, context.extent.overwrite_seconds / 10))
         pair = {name: measure_overwrites(context, name) for name in ("larder", "memcached")}
         if max(found["stolen_ms"] for found in pair.values()) > STOLEN_MS_MAX and repeats:
             repeats -= 1
@@ -496,8 +496,8 @@ def overwrites(context):
         mib(found["hwm_kib"]), or_dash(found["price"]), f"{found['stolen_ms']:.0f}"]
         for number, pair in enumerate(runs, 1) for name, found in pair.items()]
     return hitslib.Result(
-        "overwrites", "", limits.list,
-        [context.command("larder", OVERWRITE_MEMORY), context.command("memcached", OVERWRITE_MEMORY),
+        "overwrites", limits.list,
+        [context.command(name, OVERWRITE_MEMORY) for name in ("larder", "memcached")] + [
          "build/release/bench/latency "
          + " ".join(map(str, overwrite_options(context, "PORT")))],
         [(f"{OVERWRITE_RATE:,} requests/s, {OVERWRITE_SET_PERCENT} % of them sets of keys that are "
@@ -535,7 +535,7 @@ def threads(context):
                   *(mib(found[row, name, count]["hwm_kib"]) for count in counts)]
                  for name in ("larder", "memcached")]
     return hitslib.Result(
-        "threads", "", limits.list,
+        "threads", limits.list,
         [context.command("larder", THREADS_MEMORY, "T"),
          context.command("memcached", THREADS_MEMORY, "T"),
          "build/release/bench/replay --trace TRACE --port PORT "

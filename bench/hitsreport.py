@@ -17,7 +17,7 @@ TITLES = {
 
 
 def versions(context):
-    """What the servers say they are, as (name, text)."""
+    """What was measured, as (name, text)."""
     found = []
     for name, path in (("larder", context.larderd), ("memcached", context.memcached)):
         said = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
@@ -81,7 +81,7 @@ def summary(results):
 
 def section(result, pictures):
     lines = [f"## {TITLES[result.part]} (`{result.part}`)", ""]
-    lines += [f"- {what}: {value}" for what, value in result.machine]
+    lines += [f"- {what}: {value}" for what, value in [*result.machine, *result.versions]]
     lines += [f"- extent: {result.extent}, {result.seconds / 60:.1f} minutes", ""]
     for limit in result.limits:
         lines.append(f"- **{limit['verdict']}** {limit['what']}: {limit['value']} "
@@ -98,14 +98,12 @@ def section(result, pictures):
     return lines + [""] + [f"    {relative(command)}" for command in result.commands] + [""]
 
 
-def write(results, out, context):
+def write(results, out):
     """The report of all parts that have results, beside it the plots."""
     plots = out.parent / "plots"
     plots.mkdir(parents=True, exist_ok=True)
     rows, _, words = summary(results)
-    lines = ["# The last measurement of hits and memory", ""]
-    lines += [f"- {name}: {said}" for name, said in versions(context)]
-    lines += [f"- limits: {words}", "",
+    lines = ["# The last measurement of hits and memory", "", f"Limits: {words}.", "",
               benchlib.markdown_table(["part", "", "measured", "limit", ""], rows), ""]
     for result in results:
         pictures = DRAWN[result.part](result, plots) if result.part in DRAWN else []

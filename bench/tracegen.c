@@ -668,7 +668,7 @@ static const struct {
 static void
 print_help(void)
 {
-    puts("usage: tracegen --out FILE (--row NAME | --phases V:R,.. | --convert FMT IN) [options]\n\n"
+    puts("usage: tracegen --out FILE (--row NAME | --phases V:R | --convert FMT IN) [options]\n\n"
          "Writes a binary cache trace (format: trace.h); the same options and --seed\n"
          "always give the same bytes.\n\n"
          "  --out FILE          trace to write (must be a seekable file)\n"
