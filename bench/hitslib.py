@@ -58,8 +58,8 @@ EXTENTS = {
                     density_memory=(64,), phases=((100, 1500000), (1000, 900000), (4000, 600000)),
                     phase_rate=100000, overwrite_seconds=10, overwrite_runs=1),
     # For the test of the scripts themselves: it says nothing about a cache.
-    "tiny": Extent(rows=("c53", "c22"), requests_m=.06, sizes=(8,), strict=("c45",),
-                   ttl_seconds=1, density_values=(4000,), density_memory=(16,),
+    "tiny": Extent(rows=("c53", "c22"), requests_m=.04, sizes=(8,), strict=("c45",),
+                   ttl_seconds=.5, density_values=(4000,), density_memory=(16,),
                    phases=((100, 20000), (4000, 80000)), phase_mib=12, phase_memory=8,
                    phase_rate=100000, phase_interval=5000, overwrite_seconds=1,
                    overwrite_runs=1),

@@ -37,9 +37,9 @@ def relative(command):
 def size_charts(data):
     for row, lines in data["lines"].items():
         yield row, plot.Chart(
-            f"Row {row}: misses by memory", "memory: -m of memcached, MiB; larder is given as much",
+            f"Row {row}: misses by memory", "memory, MiB (-m of memcached; larder has as much)",
             "miss ratio", [plot.Series(name, points, style)
-                           for style, (name, points) in enumerate(lines.items())], x_powers=True)
+                           for style, (name, points) in enumerate(lines.items())], x_powers=True, y_most=1)
 
 
 def draw_sizes(result, directory):
@@ -59,7 +59,7 @@ def draw_calcification(result, directory):
         "Values of another size, at each line", "requests, millions", "miss ratio",
         [plot.Series(name, points, style)
          for style, (name, points) in enumerate(result.data["lines"].items())],
-        marks=tuple((x, words) for x, words in result.data["marks"]), x_low=0)
+        marks=tuple((x, words) for x, words in result.data["marks"]), x_low=0, y_most=1)
     (directory / "calcification.svg").write_text(plot.draw(chart, 900, 420))
     return [("calcification", "calcification.svg")]
 

@@ -37,7 +37,7 @@ STYLE = """
   }
 """
 STYLES_MAX = 4
-TICKS_WANTED = 5
+TICKS_WANTED = 6
 MARKED_POINTS_MAX = 16      # more of them in a line, and markers only hide it
 
 
@@ -57,6 +57,7 @@ class Chart:
     x_powers: bool = False  # x in powers of two
     marks: tuple = ()       # (x, text): upright lines
     x_low: float = None     # default: what the data need
+    y_most: float = math.inf    # what cannot be exceeded, like a ratio of 1
 
 
 @dataclasses.dataclass
@@ -105,7 +106,7 @@ class Scales:
                                        else (self.x_low - 1, self.x_high + 1))
         top = max(ys) * 1.05 or 1
         step = nice_step(top, TICKS_WANTED)
-        self.y_high = math.ceil(top / step - 1e-9) * step
+        self.y_high = min(math.ceil(top / step - 1e-9) * step, chart.y_most)
 
     def x_ticks(self):
         return (power_ticks if self.powers else linear_ticks)(self.x_low, self.x_high)
@@ -166,8 +167,9 @@ def axes(chart, scales, labels=True):
 
 
 def curves(chart, scales):
+    """The first series is drawn last: what it covers is less important."""
     out = []
-    for series in chart.series:
+    for series in reversed(chart.series):
         places = [(scales.x(x), scales.y(min(y, scales.y_high))) for x, y in series.points]
         if not places:
             continue
