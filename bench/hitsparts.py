@@ -240,7 +240,7 @@ class Filler:
     """Stores more and more keys on one server."""
 
     def __init__(self, server, value_bytes):
-        self.server, self.value_bytes, self.stored = server, value_bytes, 0
+        self.server, self.value_bytes, self.stored, self.refused = server, value_bytes, 0, 0
 
     def fill_up_to(self, count):
         done = hitslib.run_watched(
@@ -250,6 +250,7 @@ class Filler:
         if done[2]:
             benchlib.give_up(f"{self.server.command}: {done[1].strip() or 'fill failed'}")
         self.stored = count
+        self.refused += int(benchlib.fields_of(done[0])["refused"])
 
     def is_full(self):
         return hitslib.stat(self.server.stats(), "evictions") > 0
@@ -257,7 +258,7 @@ class Filler:
     def fill_until_full(self, guess):
         """In steps of 2 % of the guess, the first half in one."""
         self.fill_up_to(guess // 2)
-        while not self.is_full():
+        while not self.is_full() and not self.refused:
             if self.stored > 4 * guess:
                 benchlib.give_up(f"{self.server.command}: {self.stored} items of "
                                  f"{self.value_bytes} bytes, and none was evicted")
@@ -277,9 +278,9 @@ def measure_density(context, name, value_bytes, memory):
             items, hwm_kib = int(server.stats()["curr_items"]), server.memory_kib("VmHWM")
             quotients.append(items * item_bytes / ((hwm_kib - rss_kib) * 1024))
             per_gib.append(items / (hwm_kib / MIB))
-    found = {"items": items, "hwm_kib": hwm_kib, "quotient": statistics.mean(quotients),
-             "lowest": min(quotients), "highest": max(quotients),
-             "per_gib": statistics.mean(per_gib)}
+    found = {"hwm_kib": hwm_kib, "refused": filler.refused, "per_gib": statistics.mean(per_gib),
+             "quotient": statistics.mean(quotients), "lowest": min(quotients),
+             "highest": max(quotients)}
     context.say(f"{name}, {value_bytes} B at -m {memory}: {found['per_gib'] / 1e6:.3f} million "
                 f"items per GiB, {mib(hwm_kib)} MiB, quotient {found['quotient']:.3f} "
                 f"({min(quotients):.3f} to {max(quotients):.3f})")
@@ -303,11 +304,13 @@ def density(context):
         rows.append([value, memory, f"{own['per_gib'] / 1e6:.3f}", f"{peer['per_gib'] / 1e6:.3f}",
                      f"{own['per_gib'] / peer['per_gib']:.2f}", mib(own["hwm_kib"]),
                      mib(peer["hwm_kib"]), f"{own['quotient']:.3f}", f"{own['lowest']:.3f}",
-                     f"{own['highest']:.3f}"])
+                     f"{own['highest']:.3f}", peer["refused"]])
     for memory in extent.density_memory:
         limits.at_most(f"VmHWM at -m {memory}", max(
             found["larder", value, memory]["hwm_kib"] for value in extent.density_values) / 1024,
             memory + BASE_MIB, "MiB")
+    limits.at_most("sets that larder refused", sum(found["larder", value, memory]["refused"]
+                                                   for value, memory in points), 0)
     return hitslib.Result(
         "density", limits.list,
         [context.command("larder", "M"), context.command("memcached", "M"),
@@ -319,7 +322,7 @@ def density(context):
           f"value + {DENSITY_ITEM_BYTES}) / (VmHWM - VmRSS after the start) of larder, and its "
           "range over the levels.",
           ["value, bytes", "-m", "larder", "memcached", "ratio", "larder, MiB", "memcached, MiB",
-           "quotient", "lowest", "highest"], rows)],
+           "quotient", "lowest", "highest", "memcached refused"], rows)],
         [], {}, time.monotonic() - start)
 
 

@@ -38,7 +38,7 @@ def verdicts(own, peer):
 
 def test_all_parts_and_the_report(tmp_path):
     done = subprocess.run(
-        [ROOT / "bench/hits", "--tiny", "--traces", tmp_path / "traces", "--results",
+        [ROOT / "bench/hits", "--tiny", "--jobs", "4", "--traces", tmp_path / "traces", "--results",
          tmp_path / "results", "--out", tmp_path / "report.md"],
         capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode in (0, 1), done.stdout + done.stderr
