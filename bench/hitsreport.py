@@ -34,12 +34,15 @@ def relative(command):
 
 # ---- plots ----------------------------------------------------------------------------------
 
+def series(lines):
+    return [plot.Series(name, points, style) for style, (name, points) in enumerate(lines.items())]
+
+
 def size_charts(data):
     for row, lines in data["lines"].items():
         yield row, plot.Chart(
             f"Row {row}: misses by memory", "memory, MiB (-m of memcached; larder has as much)",
-            "miss ratio", [plot.Series(name, points, style)
-                           for style, (name, points) in enumerate(lines.items())], x_powers=True, y_most=1)
+            "miss ratio", series(lines), x_powers=True, y_most=1)
 
 
 def draw_sizes(result, directory):
@@ -57,9 +60,8 @@ def draw_sizes(result, directory):
 def draw_calcification(result, directory):
     chart = plot.Chart(
         "Values of another size, at each line", "requests, millions", "miss ratio",
-        [plot.Series(name, points, style)
-         for style, (name, points) in enumerate(result.data["lines"].items())],
-        marks=tuple((x, words) for x, words in result.data["marks"]), x_low=0, y_most=1)
+        series(result.data["lines"]), x_low=0, y_most=1,
+        marks=tuple((x, words) for x, words in result.data["marks"]))
     (directory / "calcification.svg").write_text(plot.draw(chart, 900, 420))
     return [("calcification", "calcification.svg")]
 
