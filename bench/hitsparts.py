@@ -34,6 +34,7 @@ OVERWRITE_MS_MAX = 1.0          # p99.9 above memcached's
 CLEANING_PRICE_MAX = 2.0
 STOLEN_MS_MAX, REPEATS_MAX = 100, 5
 THREADS_MEMORY, THREADS_MAX = 8, 0.01
+THREADS_LAG = 1000              # records by which connections may be apart
 
 
 def side_by_side(context, work, items):
@@ -520,7 +521,8 @@ def overwrites(context):
 
 def threads(context):
     start, counts, connections = time.monotonic(), (1, 4), 4
-    options = ["--warm-pct", hitslib.WARM_PERCENT, "--connections", connections, *shorter(context)]
+    options = ["--warm-pct", hitslib.WARM_PERCENT, "--connections", connections,
+               "--lag", THREADS_LAG, *shorter(context)]
     work = [(row, name, count) for row in context.extent.thread_rows
             for name in ("larder", "memcached") for count in counts]
 

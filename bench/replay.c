@@ -26,7 +26,8 @@
  * Threads: one per connection.  Each reads the trace itself and passes over
  * the records of others; nothing is shared but the ledger and `holds` (each key
  * has one user), the counts of findings and the progress line (each under its
- * lock).
+ * lock), and with --lag how far each has come (atomic): without it a busy machine
+ * lets some connections run ahead, and what is replayed is another trace.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -42,12 +43,14 @@
 #define DEPTH_MAX        4096
 #define CONNECTIONS_MAX  1024
 #define ANSWER_BYTES_MAX (64u << 20)
+#define LAG_PAUSE_NS     20000
 #define TTL_RELATIVE_MAX 2592000.0 /* past 30 days the protocol means a date */
 
 struct options {
     const char *host, *port, *socket_path, *trace_path, *label;
     uint64_t limit, skip, warm, interval, silence_s;
     uint64_t rate; /* requests per real second at most; 0 = no limit */
+    uint64_t lag;  /* records between the first and the last connection; 0 = no limit */
     double warm_percent;
     double speed; /* virtual seconds per real second; 0 = as fast as possible, no TTLs */
     unsigned depth, connections;
@@ -100,7 +103,10 @@ struct link {
 
     struct wire wire;
     struct tally tally;
+    atomic_uint_fast64_t reached; /* place, as the other connections may know it */
 };
+
+static struct link *links;
 
 /* ---- requests out ---- */
 
@@ -520,15 +526,45 @@ link_close(struct link *l)
     free(l->seen.epochs);
 }
 
+static uint64_t
+slowest_place(void)
+{
+    uint64_t place = UINT64_MAX;
+
+    for (unsigned i = 0; i < opt.connections; i++) {
+        uint64_t reached = atomic_load_explicit(&links[i].reached, memory_order_relaxed);
+
+        if (reached < place)
+            place = reached;
+    }
+    return place;
+}
+
+/* Waits for connections that are too far behind; the last one never waits. */
+static void
+keep_together(struct link *l)
+{
+    const struct timespec pause = {.tv_nsec = LAG_PAUSE_NS};
+
+    if (!opt.lag)
+        return;
+    atomic_store_explicit(&l->reached, l->place, memory_order_relaxed);
+    while (l->place > opt.lag && l->place - opt.lag > slowest_place())
+        nanosleep(&pause, NULL);
+}
+
 static void *
 link_run(void *argument)
 {
     struct link *l = argument;
 
     for (;;) {
+        keep_together(l);
         gather(l);
-        if (!l->batch_count && !l->fill_count)
+        if (!l->batch_count && !l->fill_count) {
+            atomic_store_explicit(&l->reached, UINT64_MAX, memory_order_relaxed);
             return NULL;
+        }
         send_batch(l);
         take_answers(l);
     }
@@ -545,6 +581,7 @@ print_help(void)
          "  --host H --port P   server (default 127.0.0.1 11211)   --socket PATH  unix socket\n"
          "  --connections N     connections (default 1); keys are split by hash, so that\n"
          "                      every key has one writer\n"
+         "  --lag N             no connection gets further than N records ahead of another\n"
          "  --pipeline N        requests in a batch of one connection (default 64)\n"
          "  --limit N           stop after N requests      --skip N   leave out the first N\n"
          "  --warm N            do not count the first N requests replayed (cache warm-up)\n"
@@ -576,6 +613,7 @@ static const struct {
     {"--skip", &opt.skip, NULL, 0, UINT64_MAX},
     {"--warm", &opt.warm, NULL, 0, UINT64_MAX},
     {"--interval", &opt.interval, NULL, 0, UINT64_MAX},
+    {"--lag", &opt.lag, NULL, 0, UINT64_MAX},
     {"--rate", &opt.rate, NULL, 0, 100000000},
     {"--max-errors", &judge.errors_max, NULL, 0, UINT64_MAX},
     {"--silence", &opt.silence_s, NULL, 1, 86400},
@@ -682,7 +720,7 @@ prepare(struct trace_reader *first)
 }
 
 static struct tally
-tally_sum(const struct link *links)
+tally_sum(void)
 {
     struct tally sum = {0};
 
@@ -726,7 +764,6 @@ int
 main(int argc, char **argv)
 {
     struct trace_reader *first = checked(malloc(sizeof *first));
-    struct link *links;
     struct tally sum;
 
     parse_command_line(argc, argv);
@@ -741,7 +778,7 @@ main(int argc, char **argv)
             die("no thread for connection %u", i);
     for (unsigned i = 0; i < opt.connections; i++)
         pthread_join(links[i].thread, NULL);
-    sum = tally_sum(links);
+    sum = tally_sum();
     print_result(&sum, (double)(clock_ns() - start_ns) / NSEC_PER_SEC);
     for (unsigned i = 0; i < opt.connections; i++)
         link_close(&links[i]);
