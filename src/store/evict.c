@@ -190,7 +190,7 @@ enum tried { TRIED_DONE, TRIED_COPY, TRIED_BUSY, TRIED_NO_ROOM };
 /* One look at an entry under its group's lock; `to`: room for a copy in fate->queue, or NULL. */
 static enum tried
 try_item(struct store_thread *t, struct item *it, uint64_t hash, struct item *to,
-         struct fate *fate)
+         uint32_t *copied, struct fate *fate)
 {
     struct store *s = t->store;
     struct index *ix = &s->index;
@@ -212,6 +212,7 @@ try_item(struct store_thread *t, struct item *it, uint64_t hash, struct item *to
         } else if (to) {
             link_copy(t, hash, slot, it, to, *fate);
             note_copy(s, it);
+            *copied += item_bytes(it);
         } else {
             tried = TRIED_COPY;
         }
@@ -226,22 +227,33 @@ try_item(struct store_thread *t, struct item *it, uint64_t hash, struct item *to
     return tried;
 }
 
-/* DONE, BUSY, or NO_ROOM for a copy just now.  Copied bytes are added to *copied. */
+/*
+ * DONE, BUSY, or NO_ROOM for a copy just now.  Copied bytes are added to *copied.
+ *
+ * A short entry that seems to live on has room made for its copy before it is looked at under the
+ * lock.  A long one is copied in between, since it may turn out to be dead.
+ */
 static enum tried
 evict_item(struct store_thread *t, struct item *it, uint64_t hash, uint32_t *copied)
 {
+    struct store *s = t->store;
+    uint32_t bytes = item_bytes(it);
     struct fate fate;
-    enum tried tried = try_item(t, it, hash, NULL, &fate);
+    struct item *to = NULL;
+    if (bytes <= STORE_SMALL_BYTES_MAX) {
+        fate = fate_of(t, it, segment_queue(&s->pool, s->keep.victim), ITEM_LIVE);
+        to = fate.copied ? copy_room(t, fate.queue, bytes) : NULL;
+    }
+    enum tried tried = try_item(t, it, hash, to, copied, &fate);
     if (tried != TRIED_COPY)
         return tried;
-    struct item *to = copy_room(t, fate.queue, item_bytes(it));
+    to = copy_room(t, fate.queue, bytes);
     if (!to)
         return TRIED_NO_ROOM;
-    *copied += item_bytes(it);
-    if (!item_is_small(it))            /* all that never changes; link_copy() has the rest */
+    if (bytes > STORE_SMALL_BYTES_MAX) /* all that never changes; link_copy() has the rest */
         memcpy((char *)to + item_changing_bytes(it), (const char *)it + item_changing_bytes(it),
-               item_bytes(it) - item_changing_bytes(it));
-    return try_item(t, it, hash, to, &fate);
+               bytes - item_changing_bytes(it));
+    return try_item(t, it, hash, to, copied, &fate);
 }
 
 bool
