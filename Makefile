@@ -57,7 +57,7 @@ FLAGS_fuzz := -O1 -fno-omit-frame-pointer -DLARDER_DEBUG \
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
     -Wcast-qual -Wwrite-strings -Wvla
 # OWN_CFLAGS: of some objects alone.
-ALL_CFLAGS = -std=gnu11 -g -fPIE -fno-plt -pthread -Isrc $(WARNINGS) $(FLAGS_$(MODE)) $(CFLAGS) \
+ALL_CFLAGS = -std=gnu11 -g -fPIE -fno-plt -pthread -Isrc -Iinclude $(WARNINGS) $(FLAGS_$(MODE)) $(CFLAGS) \
     $(OWN_CFLAGS)
 ALL_LDFLAGS = -pie -pthread -Wl,-z,relro,-z,now $(FLAGS_$(MODE)) $(LDFLAGS)
 COMPILE = $(CC) $(ALL_CFLAGS) $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
