@@ -1,6 +1,6 @@
 # Makefile -- builds larder out of tree, in build/<mode>/; there is nothing to configure.
 #
-#   make                the server: build/release/larderd
+#   make                the server, the library, larder-sim and the example: build/release/
 #   make run            install what is missing, build, serve on 127.0.0.1:11211 (ARGS='-m 256')
 #   make test           install what is missing, build, run every test (ONLY=regex for some)
 #   make test-long      the same with the long versions of the client and stress tests
@@ -12,7 +12,7 @@
 #   make bench-stall    does housekeeping stall a reader? an hour (ARGS=--quick: 90 seconds)
 #   make bench-hits     misses at equal memory, density, changing sizes; an hour (QUICK=1: minutes)
 #   make fuzz           each fuzz target for FUZZ_SECONDS (60), from its corpus
-#   make install        PREFIX=/usr/local DESTDIR=
+#   make install        PREFIX=/usr/local DESTDIR= LIBDIR=$(PREFIX)/lib
 #   make docs           write docs/larderd.1 from the server's own table of options
 #   make clean
 #
@@ -24,7 +24,9 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 PYTHON ?= /usr/bin/python3
+OBJCOPY ?= objcopy
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
 COMMANDS ?= 10000000
@@ -44,6 +46,8 @@ endif
 CLANG := $(findstring clang,$(notdir $(CC)))
 BUILD := build/$(if $(CLANG),clang-)$(MODE)
 LARDERD := $(BUILD)/larderd
+# The number changes when a program that was linked before would no longer work.
+SONAME := liblarder.so.0
 
 FLAGS_release := -O2 -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 FLAGS_debug := -Og -DLARDER_DEBUG
@@ -57,20 +61,24 @@ FLAGS_fuzz := -O1 -fno-omit-frame-pointer -DLARDER_DEBUG \
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
     -Wcast-qual -Wwrite-strings -Wvla
 # OWN_CFLAGS: of some objects alone.
-ALL_CFLAGS = -std=gnu11 -g -fPIE -fno-plt -pthread -Isrc -Iinclude $(WARNINGS) $(FLAGS_$(MODE)) $(CFLAGS) \
-    $(OWN_CFLAGS)
+ALL_CFLAGS = -std=gnu11 -g -fPIE -fno-plt -pthread -Isrc -Iinclude $(WARNINGS) $(FLAGS_$(MODE)) \
+    $(CFLAGS) $(OWN_CFLAGS)
 ALL_LDFLAGS = -pie -pthread -Wl,-z,relro,-z,now $(FLAGS_$(MODE)) $(LDFLAGS)
 COMPILE = $(CC) $(ALL_CFLAGS) $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
-LINK = $(CC) -o $@ $(filter %.o,$^) $(ALL_LDFLAGS) $(LINK_$(@F))
+LINK = $(CC) -o $@ $(filter %.o %.a,$^) $(ALL_LDFLAGS) $(LINK_$(@F))
 # One word per file; V=1 shows the commands.
 Q := $(if $(V),,@)
 SAY = $(if $(V),,@echo '  $(1) $@')
 
 # ---- what there is -------------------------------------------------------------------------
 
-# All of src/ but main.c is linked into every unit test and every fuzz target.
+# All of src/ but programs is linked into every unit test and every fuzz target.
 MAIN := src/server/main.c
-SOURCES := $(filter-out $(MAIN),$(wildcard src/*/*.c))
+SIM := $(wildcard src/sim/*.c)
+SOURCES := $(filter-out $(MAIN) $(SIM),$(wildcard src/*/*.c))
+EXAMPLES := $(patsubst %.c,$(BUILD)/%,$(wildcard examples/*.c))
+# What liblarder is made of.
+LIBRARY := $(filter src/base/% src/obs/% src/store/% src/lib/%,$(SOURCES))
 UNITS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c tests/fault/test_*.c))
 FUZZERS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
@@ -112,22 +120,59 @@ INTERLEAVE_PARTS := $(patsubst src/%.c,$(BUILD)/interleave/%.o,$(wildcard src/st
 
 # ---- rules ---------------------------------------------------------------------------------
 
-.PHONY: server units interleaves fuzzers benches testable run test test-long test-clients test-diff \
-    bench-quick bench-store bench-verify bench-stall bench-hits fuzz fuzz-all install docs clean help
+.PHONY: all server library sim examples units interleaves fuzzers benches testable run test \
+    test-long test-clients test-diff bench-quick bench-store bench-verify bench-stall bench-hits \
+    fuzz fuzz-all install docs clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SECONDEXPANSION:
 
+all: server library sim examples
+	@:
 server: $(LARDERD)
 	@:
+library: $(BUILD)/liblarder.a $(BUILD)/$(SONAME)
+sim: $(BUILD)/larder-sim
+examples: $(EXAMPLES)
 units: $(UNITS)
 fuzzers: $(FUZZERS)
 benches: $(BENCHES)
 interleaves: $(INTERLEAVES)
-testable: server units interleaves fuzzers benches
+testable: all units interleaves fuzzers benches
 	@:
 
-$(LARDERD): $(call objects,$(MAIN) $(SOURCES))
+$(LARDERD): $(call objects,$(MAIN) $(filter-out src/lib/%,$(SOURCES)))
+	$(call SAY,LINK)
+	$(Q)$(LINK)
+
+# Both libraries offer what include/larder.h names and nothing else: all other names are hidden, and
+# in the static one, where that alone does not help, local to its one object.
+$(BUILD)/liblarder.a: $(BUILD)/library/liblarder.o
+	$(call SAY,AR  )
+	$(Q)rm -f $@ && $(AR) rcs $@ $<
+$(BUILD)/library/liblarder.o: $(LIBRARY:src/%.c=$(BUILD)/library/%.o)
+	$(call SAY,LD  )
+	$(Q)$(LD) -r -o $@ $^ && $(OBJCOPY) --localize-hidden $@
+
+$(BUILD)/$(SONAME): $(LIBRARY:src/%.c=$(BUILD)/library/%.o)
+	$(call SAY,LINK)
+	$(Q)$(CC) -shared -o $@ $^ -Wl,-soname,$(SONAME) $(if $(SAN),,-Wl,-z,defs) \
+	    $(filter-out -pie,$(ALL_LDFLAGS))
+	@ln -sf $(SONAME) $(@:.0=)
+
+$(BUILD)/library/%.o: OWN_CFLAGS = -fPIC -fvisibility=hidden
+$(BUILD)/library/%.o: src/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call SAY,CC  )
+	$(Q)$(COMPILE)
+
+# The simulator knows the library by its header alone, and traces by that of bench/.
+$(BUILD)/larder-sim: $(call objects,$(SIM)) $(BUILD)/liblarder.a
+	$(call SAY,LINK)
+	$(Q)$(LINK)
+$(BUILD)/src/sim/%.o: OWN_CFLAGS = -iquote bench
+
+$(BUILD)/examples/%: $(BUILD)/examples/%.o $(BUILD)/liblarder.a
 	$(call SAY,LINK)
 	$(Q)$(LINK)
 
@@ -249,14 +294,22 @@ fuzz-all: fuzzers
 	        $(BUILD)/corpus/$$name tests/fuzz/corpus/$$name; \
 	done
 
-install: server
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
-	    $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 755 $(LARDERD) $(DESTDIR)$(PREFIX)/bin/larderd
+INSTALLED := $(DESTDIR)$(PREFIX)
+install: all
+	install -d $(INSTALLED)/bin $(INSTALLED)/include $(INSTALLED)/share/man/man1 \
+	    $(INSTALLED)/lib/systemd/system $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 755 $(LARDERD) $(BUILD)/larder-sim $(INSTALLED)/bin
 	$(LARDERD) --print-man >$(BUILD)/larderd.1
-	install -m 644 $(BUILD)/larderd.1 $(DESTDIR)$(PREFIX)/share/man/man1/larderd.1
+	install -m 644 $(BUILD)/larderd.1 docs/larder-sim.1 $(INSTALLED)/share/man/man1
 	sed 's|@PREFIX@|$(PREFIX)|g' dist/larderd.service >$(BUILD)/larderd.service
-	install -m 644 $(BUILD)/larderd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/larderd.service
+	install -m 644 $(BUILD)/larderd.service $(INSTALLED)/lib/systemd/system
+	install -m 644 include/larder.h $(INSTALLED)/include
+	install -m 644 $(BUILD)/liblarder.a $(BUILD)/$(SONAME) $(DESTDIR)$(LIBDIR)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/liblarder.so
+	version=$$(sed -n 's/#define LARDER_VERSION "\(.*\)"/\1/p' include/larder.h) && \
+	    sed "s|@PREFIX@|$(PREFIX)|g; s|@LIBDIR@|$(LIBDIR)|g; s|@VERSION@|$$version|g" \
+	    dist/liblarder.pc >$(BUILD)/liblarder.pc
+	install -m 644 $(BUILD)/liblarder.pc $(DESTDIR)$(LIBDIR)/pkgconfig
 
 docs: server
 	@mkdir -p docs

@@ -100,22 +100,31 @@ trace_record_encode(unsigned char to[TRACE_RECORD_BYTES], const struct trace_rec
     trace_put(to + 22, 0, 2);
 }
 
-/* Opens a trace and reads its header; ends the process when it is none. */
+/* Reads the header of a trace; ends the process when it is none.  path is for messages. */
 static inline void
-trace_open(struct trace_reader *reader, const char *path)
+trace_begin(struct trace_reader *reader, FILE *file, const char *path)
 {
     unsigned char head[TRACE_HEADER_BYTES];
 
     reader->path = path;
+    reader->file = file;
     reader->used = reader->filled = 0;
-    reader->file = fopen(path, "rb");
-    if (!reader->file)
-        die("%s: %s", path, strerror(errno));
     if (fread(head, 1, sizeof head, reader->file) != sizeof head || memcmp(head, TRACE_MAGIC, 8))
         die("%s: not an " TRACE_MAGIC " trace", path);
     reader->header.record_count = trace_get(head + 8, 8);
     reader->header.key_count = trace_get(head + 16, 8);
     reader->header.flags = (uint32_t)trace_get(head + 24, 4);
+}
+
+/* Opens a trace and reads its header. */
+static inline void
+trace_open(struct trace_reader *reader, const char *path)
+{
+    FILE *file = fopen(path, "rb");
+
+    if (!file)
+        die("%s: %s", path, strerror(errno));
+    trace_begin(reader, file, path);
 }
 
 /* The next record; false at the end of the file. */
