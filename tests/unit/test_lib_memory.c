@@ -163,7 +163,7 @@ value_lost_while_it_is_read_is_a_miss(void **state)
 
 /*
  * Ten times what fits, of many lengths: all are stored, the limit holds, what is there is right.
- * Hardly any is gone at once: a segment left half empty by a long value may be the next to go.
+ * Hardly any is gone at once.
  */
 static void
 stores_wait_for_room(void **state)
