@@ -45,7 +45,7 @@ struct ghost {
 };
 
 /* 0 or -errno. */
-int ghost_init(struct ghost *g, size_t reserve_bytes, struct budget *budget);
+int ghost_init(struct ghost *g, size_t reserve_bytes, bool huge_pages, struct budget *budget);
 void ghost_fini(struct ghost *g);
 
 /* Makes it as large as the limit wants, a step at a time.  True: more is to be done now. */

@@ -74,7 +74,7 @@ power_of_two_from(uint64_t n)
 static int
 init_ghost(struct store *s, size_t reserve_bytes)
 {
-    int e = ghost_init(&s->ghost, reserve_bytes, &s->budget);
+    int e = ghost_init(&s->ghost, reserve_bytes, s->config.huge_pages, &s->budget);
     if (e != 0)
         index_fini(&s->index);
     return e;
