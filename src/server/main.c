@@ -34,7 +34,7 @@
 #define FDS_PER_WORKER 4u
 #define FDS_BASE 32u
 #define MEMORY_BYTES_MIN ((size_t)8 << 20)
-#define MEMORY_BYTES_PER_THREAD ((size_t)256 << 10)
+#define MEMORY_BYTES_PER_THREAD ((size_t)512 << 10)
 #define THREADS_MAX 1000u
 #define BASE_BYTES ((size_t)4 << 20)   /* beside -m: code, libraries, and for each worker ... */
 #define BASE_BYTES_PER_THREAD ((size_t)256 << 10)      /* ... its buffers and its stack */
@@ -250,7 +250,7 @@ raise_memory(struct settings *set)
     set->memory_bytes = MEMORY_BYTES_MIN;
 }
 
-/* Each worker fills a piece of memory of its own; all these together must stay a small share. */
+/* Each worker fills two pieces of memory of its own; all these together must stay a small share. */
 static void
 limit_threads(struct settings *set)
 {
