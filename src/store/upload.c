@@ -204,7 +204,9 @@ copy_out(struct store_thread *t, enum segment_queue queue, uint32_t seg, uint32_
         struct item *to = (struct item *)(void *)link_room(t, queue, bytes, &why);
         if (!to)
             return false;
-        memcpy(to, it, bytes);
+        uint32_t changing = item_changing_bytes(it);
+        words_read(to, it, changing);  /* readers may be there: the head is stored */
+        memcpy((char *)to + changing, (const char *)it + changing, bytes - changing);
         uint64_t hash = item_hash(to, s->seed);
         struct index_hold h = index_lock(&s->index, hash);
         slot_word *w = index_find(&s->index, &h, hash, location_of(s, it));
