@@ -268,8 +268,8 @@ link_gone(struct store_thread *t, struct item *it, enum cause cause)
     uint64_t share = live_share(it);
     /* released: whoever retires the segment knows that its groups were locked */
     uint64_t live = atomic_fetch_sub_explicit(&s->pool.segs[seg].live, share, memory_order_release);
-    if (live == share || segment_class(&s->pool, (uint32_t)live) !=
-                             segment_class(&s->pool, (uint32_t)(live - share)))
+    if (live == share || segment_class(&s->pool, seg, (uint32_t)live) !=
+                             segment_class(&s->pool, seg, (uint32_t)(live - share)))
         t->thinned = seg;
     if (item_expiry(it))
         segment_expires(&s->pool, seg, item_expiry(it), -(int32_t)expiring_bytes(s, it));

@@ -138,7 +138,7 @@ count_sealed(struct segment_pool *p)
 static void
 file_by_dead(struct segment_pool *p, uint32_t seg)
 {
-    unsigned class = segment_class(p, live_bytes(p, seg));
+    unsigned class = segment_class(p, seg, live_bytes(p, seg));
     p->segs[seg].dead_class = class;
     p->dead_classes += class;
     append_in(p, ORDER_DEAD, &p->dead[class], seg);

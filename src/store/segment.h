@@ -185,11 +185,26 @@ segment_queue(const struct segment_pool *p, uint32_t seg)
     return (enum segment_queue)atomic_load_explicit(&p->segs[seg].queue, memory_order_relaxed);
 }
 
-/* How much of a segment is dead, in twentieths, if so much of it is alive. */
-static inline unsigned
-segment_class(const struct segment_pool *p, uint64_t live_bytes)
+/* The longest entry: a sixteenth, less the header of a piece, and the key. */
+static inline size_t
+segment_entry_max(const struct segment_pool *p)
 {
-    unsigned class = (unsigned)(((p->seg_bytes - live_bytes) * SEGMENT_DEAD_CLASSES) >> p->seg_shift);
+    return p->seg_bytes / 16 + 256;
+}
+
+/*
+ * How much of a segment is dead, in twentieths, if so much of it is alive.  Where nothing is evicted
+ * it must be what cleaning can win: not an end in which the next entry found no room, or the same
+ * entries would be copied for ever.
+ */
+static inline unsigned
+segment_class(const struct segment_pool *p, uint32_t seg, uint64_t live_bytes)
+{
+    size_t usable = p->seg_bytes;
+    size_t filled = atomic_load_explicit(&p->segs[seg].filled, memory_order_relaxed);
+    if (p->keep && usable - filled < segment_entry_max(p))
+        usable = filled > live_bytes ? filled : live_bytes;
+    unsigned class = (unsigned)(((usable - live_bytes) * SEGMENT_DEAD_CLASSES) >> p->seg_shift);
     return class < SEGMENT_DEAD_CLASSES ? class : SEGMENT_DEAD_CLASSES - 1;
 }
 

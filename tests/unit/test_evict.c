@@ -1,0 +1,76 @@
+/*
+ * test_evict.c -- the eviction policy where it could come to no end, or forget something.
+ */
+#include "store/inner.h"
+
+#include "store_fixture.h"
+
+#define SLICES_MAX 100000u             /* far more than there can be to do */
+
+static char value[1 << 20];
+
+static enum store_outcome
+put_bytes(struct store *s, struct store_thread *t, unsigned number, size_t bytes, uint32_t expiry)
+{
+    char text[KIT_KEY_CHARS];
+    struct store_put put = {.mode = STORE_SET, .key = kit_key(s, text, number), .expiry = expiry,
+                            .value = {value, bytes}};
+    return kit_put(s, t, &put, NULL, NULL);
+}
+
+/* Slices until there is nothing more to do; `most`: there still is. */
+static unsigned
+settle_down(struct store_thread *t, unsigned most)
+{
+    unsigned slices = 0;
+    store_leave(t);
+    while (slices < most && store_maintain(t, STORE_MAINTAIN_BUDGET))
+        slices++;
+    store_enter(t);
+    return slices;
+}
+
+/* As many new keys as there is room for. */
+static unsigned
+fill_up(struct store *s, struct store_thread *t, size_t bytes)
+{
+    unsigned n = 0;
+    while (put_bytes(s, t, n, bytes, 0) == STORE_OK)
+        n++;
+    return n;
+}
+
+/*
+ * Entries of a length that leaves more than a twentieth of each segment unused: to clean such a
+ * segment wins nothing, however often it is done.
+ */
+static void
+test_kept_tails(void **state)
+{
+    (void)state;
+    struct store *s = make_store(16 * MIB, false, true);
+    struct store_thread *t = joined(s);
+    size_t bytes = s->pool.seg_bytes / 17;
+    unsigned n = fill_up(s, t, bytes);
+    uint64_t random = seed;
+    for (unsigned i = 0; i < 2 * n; i++)
+        assert_int_equal(put_bytes(s, t, (unsigned)(kit_random(&random) % n), bytes + i % 8 * 4, 0),
+                         STORE_OK);
+    assert_true(settle_down(t, SLICES_MAX) < SLICES_MAX);
+    assert_whole(s);
+    store_leave(t);
+    store_part(t);
+    store_destroy(s);
+}
+
+int
+main(int argc, char **argv)
+{
+    seed = kit_seed("test_evict");
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kept_tails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
