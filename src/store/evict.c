@@ -113,7 +113,7 @@ copy_room(struct store_thread *t, enum segment_queue queue, uint32_t bytes)
     if (to->seg && (to->fill + bytes > s->pool.seg_bytes ||
                     atomic_load_explicit(&s->pool.flush_epochs[to->seg], memory_order_relaxed) !=
                         flush_epoch)) {
-        segment_seal(&s->pool, to->seg, to->fill);
+        link_seal_segment(s, to->seg, to->fill);
         to->seg = 0;
     }
     if (!to->seg) {
@@ -509,17 +509,36 @@ choose_over(struct store *s)
     return seg ? seg : segment_pick_oldest(&s->pool, QUEUE_MAIN);
 }
 
+/* Where nothing is evicted: whether or not room is short, for what is flushed counts as alive. */
+static uint32_t
+choose_flushed(struct store *s)
+{
+    struct keep *k = &s->keep;
+    if (LIKELY(!atomic_load_explicit(&k->flushed, memory_order_relaxed)) ||
+        !atomic_exchange_explicit(&k->flushed, false, memory_order_acquire))
+        return 0;
+    uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
+    uint32_t seg = segment_pick_flushed(&s->pool, flush_epoch);
+    k->mode = KEEP_CLEAN;
+    if (seg)                           /* that may not be all */
+        atomic_store_explicit(&k->flushed, true, memory_order_relaxed);
+    return seg;
+}
+
 static void
 choose_victim(struct store_thread *t)
 {
     struct store *s = t->store;
     struct keep *k = &s->keep;
+    k->victim_at = k->victim_copied = 0;
+    k->victim = choose_flushed(s);
+    if (k->victim)
+        return;
     if (!segment_short(&s->pool) && segment_excess(&s->pool) == 0)
         return;
     if (budget_over(&s->budget) &&
         segment_excess(&s->pool) <= index_surplus_bytes(&s->index))
         return;                        /* the index is about to give as much back */
-    k->victim_at = k->victim_copied = 0;
     if (budget_over(&s->budget)) {
         k->victim = choose_over(s);
     } else if (!s->config.evict) {

@@ -86,6 +86,7 @@ struct keep {
     CACHE_ALIGNED atomic_bool busy;    /* guards all but the atomic ones that follow */
     atomic_bool hopeless;              /* not evicting: no segment was worth cleaning ... */
     _Atomic uint32_t hopeless_until;   /* ... until this second: expiry may have changed it then */
+    atomic_bool flushed;               /* not evicting: sealed segments may be of before a flush */
     _Atomic uint32_t doomed_count;
     _Atomic uint32_t victim;           /* segment being walked, 0: none; read by anybody */
     uint32_t victim_at, victim_copied; /* bytes of it that are done, and that live on */
@@ -227,13 +228,15 @@ char *link_room(struct store_thread *t, enum segment_queue queue, uint32_t bytes
                 enum store_outcome *out_why);
 /* There was no segment: AGAIN, and more are held ahead from now on; or NO_MEMORY. */
 enum store_outcome link_no_segment(struct store_thread *t);
-/* Not evicting, and nearly all is alive: AGAIN while what has expired is swept out, once a second,
- * or NO_MEMORY. */
+/* Not evicting, and nearly all is alive: AGAIN while what was flushed is given back and, once a
+ * second, what has expired is swept out; or NO_MEMORY. */
 enum store_outcome link_crowded(struct store_thread *t);
 /* Takes spare lines for an insertion.  False: there are none, and nothing may be evicted for it. */
 bool link_ready(struct store_thread *t);
 /* The room is now an item. */
 void link_room_used(struct store_thread *t, enum segment_queue queue, uint32_t bytes);
+/* ACTIVE -> SEALED. */
+void link_seal_segment(struct store *s, uint32_t seg, uint32_t filled);
 /* What it fills becomes evictable: at the end, or where it takes so long that all else is younger. */
 void link_seal(struct store_thread *t, enum segment_queue queue);
 void link_seal_old(struct store_thread *t);
@@ -291,6 +294,16 @@ link_hope(struct store *s)
 {
     if (atomic_load_explicit(&s->keep.hopeless, memory_order_relaxed))
         atomic_store_explicit(&s->keep.hopeless, false, memory_order_relaxed);
+}
+
+/* Segments of before a flush were sealed, or those sealed have just become so.  Where nothing is
+ * evicted they are given back at once: what is in them would count as alive. */
+static inline void
+link_flushed(struct store *s)
+{
+    if (!s->config.evict)
+        atomic_store_explicit(&s->keep.flushed, true, memory_order_release);
+    link_hope(s);
 }
 
 /* What an item adds to its segment's `live`. */

@@ -56,6 +56,7 @@ store_maintain_due(const struct store *s)
     const struct keep *k = &s->keep;
     if (atomic_load_explicit(&k->doomed_count, memory_order_relaxed) ||
         atomic_load_explicit(&k->sweeping, memory_order_relaxed) ||
+        atomic_load_explicit(&k->flushed, memory_order_relaxed) ||
         atomic_load_explicit(&s->pool.trim, memory_order_relaxed) || index_shrink_due(&s->index) ||
         ghost_due(&s->ghost))
         return true;

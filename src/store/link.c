@@ -70,12 +70,22 @@ hand_in_mean(struct store_thread *t)
 }
 
 void
+link_seal_segment(struct store *s, uint32_t seg, uint32_t filled)
+{
+    bool flushed = atomic_load_explicit(&s->pool.flush_epochs[seg], memory_order_relaxed) !=
+                   atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
+    segment_seal(&s->pool, seg, filled);
+    if (UNLIKELY(flushed))
+        link_flushed(s);
+}
+
+void
 link_seal(struct store_thread *t, enum segment_queue queue)
 {
     if (!t->active[queue])
         return;
     hand_in_mean(t);
-    segment_seal(&t->store->pool, t->active[queue], t->active_fill[queue]);
+    link_seal_segment(t->store, t->active[queue], t->active_fill[queue]);
     t->active[queue] = 0;
 }
 
@@ -131,7 +141,8 @@ link_no_segment(struct store_thread *t)
 enum store_outcome
 link_crowded(struct store_thread *t)
 {
-    if (!sweep_force(t->store, t->now))
+    if (!atomic_load_explicit(&t->store->keep.flushed, memory_order_relaxed) &&
+        !sweep_force(t->store, t->now))
         return STORE_NO_MEMORY;
     count(t, COUNT_AGAIN);
     return STORE_AGAIN;

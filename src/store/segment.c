@@ -152,11 +152,21 @@ unfile_by_dead(struct segment_pool *p, uint32_t seg)
     take_out(p, ORDER_DEAD, &p->dead[class], seg);
 }
 
+static bool
+is_flushed_before(const struct segment_pool *p, uint32_t seg, uint32_t other)
+{
+    uint32_t epoch = atomic_load_explicit(&p->flush_epochs[seg], memory_order_relaxed);
+    return (int32_t)(epoch - atomic_load_explicit(&p->flush_epochs[other],
+                                                  memory_order_relaxed)) < 0;
+}
+
+/* Segments of before a flush stay in front of those of after it, however late they are sealed, so
+ * that segment_pick_flushed() finds them. */
 static void
 enqueue(struct segment_pool *p, uint32_t seg, bool oldest)
 {
     struct segment_list *queue = &p->sealed[segment_queue(p, seg)];
-    if (oldest)
+    if (oldest || (queue->last && is_flushed_before(p, seg, queue->last)))
         push(p, queue, seg);
     else
         append_in(p, ORDER_AGE, queue, seg);

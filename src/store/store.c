@@ -249,7 +249,7 @@ flush_if_due(struct store *s, uint32_t now)
     if (UNLIKELY(at != 0 && at <= now) &&
         atomic_compare_exchange_strong(&s->flush_at, &at, 0)) {
         atomic_fetch_add(&s->flush_epoch, 1);
-        link_hope(s);
+        link_flushed(s);
     }
 }
 
@@ -285,7 +285,7 @@ store_flush(struct store_thread *t, uint32_t at)
     atomic_store(&s->flush_at, at <= t->now ? 0 : at);
     if (at <= t->now) {
         atomic_fetch_add(&s->flush_epoch, 1);
-        link_hope(s);
+        link_flushed(s);
     }
 }
 

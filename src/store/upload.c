@@ -432,7 +432,7 @@ store_upload_abort(struct store_thread *t, struct store_upload *u)
     }
     if (u->settled)                    /* those in ordinary segments */
         link_doom(t, u->serial, u->settled);
-    link_hope(s);
+    link_flushed(s);
     upload_free(t, u);
 }
 

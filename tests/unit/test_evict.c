@@ -40,6 +40,22 @@ fill_up(struct store *s, struct store_thread *t, size_t bytes)
     return n;
 }
 
+static void
+test_kept_flushed(void **state)
+{
+    (void)state;
+    struct store *s = make_store(16 * MIB, false, true);
+    struct store_thread *t = joined(s);
+    unsigned before = fill_up(s, t, 100);
+    store_flush(t, 0);
+    unsigned after = fill_up(s, t, 100);
+    assert_true(after >= before / 100 * 95);
+    assert_whole(s);
+    store_leave(t);
+    store_part(t);
+    store_destroy(s);
+}
+
 /*
  * Entries of a length that leaves more than a twentieth of each segment unused: to clean such a
  * segment wins nothing, however often it is done.
@@ -63,6 +79,57 @@ test_kept_tails(void **state)
     store_destroy(s);
 }
 
+/* One thread seals what it had begun to fill before a flush when others have sealed newer ones. */
+static void
+test_kept_flushed_late(void **state)
+{
+    (void)state;
+    struct store *s = make_store(16 * MIB, false, true);
+    struct store_thread *t = joined(s), *late = joined(s);
+    struct store_stats n;
+    assert_int_equal(put_bytes(s, late, 1000000, 100, 0), STORE_OK);
+    store_flush(t, 0);
+    for (unsigned i = 0; i < 4000; i++)
+        assert_int_equal(put_bytes(s, t, i, 100, 0), STORE_OK);
+    assert_int_equal(put_bytes(s, late, 1000001, 100, 0), STORE_OK);
+    settle_down(t, SLICES_MAX);
+    assert_int_equal(s->pool.sealed[QUEUE_SMALL].count, 4000 * 128 / s->pool.seg_bytes);
+    store_stats_read(s, &n);
+    assert_int_equal(n.segments_limbo + n.segments_free, 1);
+    assert_whole(s);
+    store_leave(late);
+    store_part(late);
+    store_leave(t);
+    store_part(t);
+    store_destroy(s);
+}
+
+/* The segments of an upload that was aborted. */
+static void
+test_kept_aborted(void **state)
+{
+    (void)state;
+    struct store *s = make_store(16 * MIB, false, true);
+    struct store_thread *t = joined(s);
+    struct store_upload *u;
+    char *at;
+    size_t room;
+    assert_int_equal(store_upload_open(t, MIB, &u), STORE_OK);
+    for (size_t left = MIB - 1; left; left -= room) {
+        assert_int_equal(store_upload_room(t, u, &at, &room), STORE_OK);
+        room = room < left ? room : left;
+        memset(at, 'v', room);
+        store_upload_filled(t, u, room);
+    }
+    store_upload_abort(t, u);
+    settle_down(t, SLICES_MAX);
+    assert_int_equal(s->pool.counts[SEGMENT_SEALED], 0);
+    assert_whole(s);
+    store_leave(t);
+    store_part(t);
+    store_destroy(s);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -70,7 +137,10 @@ main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kept_flushed),
         cmocka_unit_test(test_kept_tails),
+        cmocka_unit_test(test_kept_flushed_late),
+        cmocka_unit_test(test_kept_aborted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
