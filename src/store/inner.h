@@ -257,6 +257,8 @@ enum store_outcome link_relieve(struct store_thread *t, bool *crowd);
  * An old entry there must have been counted as gone. */
 void link_item(struct store_thread *t, uint64_t hash, struct item *it, slot_word *slot);
 
+/* What is held in vain when it has expired: a value in pieces is found by its head. */
+uint32_t link_expiring_bytes(const struct store *s, struct item *it);
 /* Group held: it will expire at another time than before. */
 void link_expires(struct store_thread *t, struct item *it, uint32_t before);
 

@@ -226,9 +226,8 @@ link_relieve(struct store_thread *t, bool *crowd)
     return relief == INDEX_FITS ? STORE_NO_MEMORY : link_no_segment(t);
 }
 
-/* What is held in vain when it has expired: a value in pieces is found by its head. */
-static uint32_t
-expiring_bytes(const struct store *s, struct item *it)
+uint32_t
+link_expiring_bytes(const struct store *s, struct item *it)
 {
     if (LIKELY(!(item_kind(it) & ITEM_PIECES)))
         return item_bytes(it);
@@ -243,7 +242,7 @@ link_expires(struct store_thread *t, struct item *it, uint32_t before)
     uint32_t seg = segment_of(s, location_of(s, it)), expiry = item_expiry(it);
     if (LIKELY(before == expiry))
         return;
-    int32_t bytes = (int32_t)expiring_bytes(s, it);
+    int32_t bytes = (int32_t)link_expiring_bytes(s, it);
     segment_expires(&s->pool, seg, before, -bytes);
     segment_expires(&s->pool, seg, expiry, bytes);
     if (expiry && !atomic_load_explicit(&s->expiring, memory_order_relaxed))
@@ -283,7 +282,7 @@ link_gone(struct store_thread *t, struct item *it, enum cause cause)
                              segment_class(&s->pool, seg, (uint32_t)(live - share)))
         t->thinned = seg;
     if (item_expiry(it))
-        segment_expires(&s->pool, seg, item_expiry(it), -(int32_t)expiring_bytes(s, it));
+        segment_expires(&s->pool, seg, item_expiry(it), -(int32_t)link_expiring_bytes(s, it));
     link_hope(s);
     if (item_kind(it) & ITEM_PIECE)
         return;

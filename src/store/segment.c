@@ -610,6 +610,8 @@ segment_expires(struct segment_pool *p, uint32_t seg, uint32_t expiry, int32_t b
     uint32_t had = atomic_load_explicit(sum, memory_order_relaxed);
     if (bytes < 0 && had < (uint32_t)-bytes)
         bytes = -(int32_t)had;         /* it was counted when another second was the first */
+    else if (bytes > 0 && had > UINT32_MAX - (uint32_t)bytes)
+        bytes = 0;                     /* heads of long values; more than a segment is enough */
     atomic_store_explicit(sum, had + (uint32_t)bytes, memory_order_relaxed);
 }
 

@@ -60,7 +60,8 @@ look(struct store_thread *t, struct item *it)
     if (expiry <= t->now)
         return evict_expired(t, it);
     uint32_t *sum = &k->sweep_bytes[segment_expiry_class(expiry - k->sweep_began)];
-    *sum += item_bytes(it);
+    uint32_t bytes = link_expiring_bytes(t->store, it);
+    *sum += *sum < UINT32_MAX - bytes ? bytes : 0;
     return true;
 }
 

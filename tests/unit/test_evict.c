@@ -104,6 +104,33 @@ test_kept_flushed_late(void **state)
     store_destroy(s);
 }
 
+/* A long value expires after the segment of its head has been swept for others. */
+static void
+test_swept_twice(void **state)
+{
+    (void)state;
+    script_now = 100;
+    struct store *s = make_store(16 * MIB, true, true);
+    struct store_thread *t = joined(s);
+    struct store_stats n;
+    assert_int_equal(put_bytes(s, t, 0, MIB, script_now + 1000), STORE_OK);
+    for (unsigned i = 1; i < 100; i++)
+        assert_int_equal(put_bytes(s, t, i, 500, script_now + 10), STORE_OK);
+    script_now += 20;
+    settle_down(t, SLICES_MAX);
+    store_stats_read(s, &n);
+    assert_int_equal(n.items_present, 1);
+    script_now += 1000;
+    settle_down(t, SLICES_MAX);
+    store_stats_read(s, &n);
+    assert_int_equal(n.items_present, 0);
+    assert_int_equal(n.bytes_present, 0);
+    assert_whole(s);
+    store_leave(t);
+    store_part(t);
+    store_destroy(s);
+}
+
 /* The segments of an upload that was aborted. */
 static void
 test_kept_aborted(void **state)
@@ -141,6 +168,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_kept_tails),
         cmocka_unit_test(test_kept_flushed_late),
         cmocka_unit_test(test_kept_aborted),
+        cmocka_unit_test(test_swept_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
