@@ -428,7 +428,8 @@ relink(struct store_thread *t)
     uint64_t serial = item_piece_id(it).serial;
     for (uint32_t at = 0; at < filled; at += item_bytes(it)) {
         it = (struct item *)(void *)(segment_at(&s->pool, k->victim) + at);
-        if (item_piece_id(it).serial != serial || item_frequency(it) < wanted)
+        if (!(item_kind(it) & ITEM_PIECE) || item_piece_id(it).serial != serial ||
+            item_frequency(it) < wanted)
             return false;
     }
     for (uint32_t at = 0; at < filled; at += item_bytes(it)) {
