@@ -203,7 +203,9 @@ settings_print_man(FILE *out)
     ENTRIES(out, "EXIT STATUS", exit_codes);
     ENTRIES(out, "ENVIRONMENT", environment);
     ENTRIES(out, "EXAMPLES", examples);
-    fputs(".SH SEE ALSO\n.BR memcached (1)\n.SH COPYRIGHT\nlarder contributors, BSD 3\\-clause "
+    fputs(".SH SEE ALSO\n.BR memcached (1)\n.PP\nIn the source, docs/operating.md: sizing, what the "
+          "figures of \\fBstats\\fR tell, what to alarm on.\n"
+          ".SH COPYRIGHT\nlarder contributors, BSD 3\\-clause "
           "licence; \\fB\\-i\\fR prints it.\n",
           out);
 }
