@@ -218,6 +218,32 @@ put_in_main(struct rig *r, unsigned first, unsigned count, size_t len)
 
 /* ---- scans ----------------------------------------------------------------------------------- */
 
+/*
+ * Between two times that an entry of the hot set is asked for, more than the whole memory is
+ * stored: where the least recently used goes, all of it would go.
+ */
+static void
+hot_set_outlives_a_scan_of_ten_times_the_memory(void **state)
+{
+    (void)state;
+    enum { HOT = 3000, LEN = 480, SCANNED_PER_GET = 6 };
+    struct rig r = rig_make(true);
+    put_all(&r, 0, HOT, LEN);
+    get_all(&r, 0, HOT);
+    unsigned times = KIT_SANITIZED ? 4 : 10;
+    unsigned rounds = (unsigned)(times * MEMORY / (LEN + 32) / (HOT * SCANNED_PER_GET)) + 1;
+    for (unsigned round = 0; round < rounds; round++)
+        for (unsigned i = 0; i < HOT; i++) {
+            get(&r, i);
+            scan(&r, SCANNED_PER_GET * (LEN + 32), LEN);
+        }
+    assert_true(count_present(&r, 0, HOT) >= HOT * 99 / 100);
+    struct store_stats n = stats_of(&r);
+    assert_true(n.items_evicted > r.scanned / 2);
+    assert_true(n.evicted_unfetched >= n.items_evicted / 100 * 99);
+    rig_end(&r);
+}
+
 static void
 main_outlives_a_scan_of_ten_times_the_memory(void **state)
 {
@@ -761,6 +787,50 @@ sweep_goes_by_the_expiry_that_touch_has_set(void **state)
     rig_end(&r);
 }
 
+static void
+large_values_that_have_expired_go_with_all_their_pieces(void **state)
+{
+    (void)state;
+    enum { COUNT = 40 };
+    const size_t len = 100000;
+    struct rig r = rig_make(true);
+    for (unsigned i = 0; i < COUNT; i++)
+        put_until(&r, i, len, script_now + 60);
+    assert_true(stats_of(&r).bytes_present > COUNT * len);
+    for (unsigned i = 0; i < 66; i++)
+        second_passes(&r);
+    struct store_stats n = stats_of(&r);
+    assert_int_equal(n.items_expired, COUNT);
+    assert_int_equal(n.items_evicted, 0);
+    assert_int_equal(n.bytes_present, 0);
+    rig_end(&r);
+}
+
+/* Whoever is counted anew by the sweep counts as before: a head with all its pieces. */
+static void
+large_values_go_though_their_segment_was_swept_before(void **state)
+{
+    (void)state;
+    enum { LARGE = 20, SMALL = 80, SMALL_NUMBER = 1000 };
+    const size_t len = 100000;
+    struct rig r = rig_make(true);
+    for (unsigned i = 0; i < SMALL; i++)
+        put_until(&r, SMALL_NUMBER + i, 480, script_now + 10);
+    for (unsigned i = 0; i < LARGE; i++)
+        put_until(&r, i, len, script_now + 300);
+    for (unsigned i = 0; i < 20; i++)
+        second_passes(&r);
+    assert_int_equal(stats_of(&r).items_expired, SMALL);
+    assert_int_equal(count_present(&r, 0, LARGE), LARGE);
+    for (unsigned i = 0; i < 400; i++)
+        second_passes(&r);
+    struct store_stats n = stats_of(&r);
+    if (n.items_expired != SMALL + LARGE)
+        fail_msg("%llu bytes of large values are held, 120 s after they have expired",
+                 (unsigned long long)n.bytes_present);
+    rig_end(&r);
+}
+
 /* Forty entries a second, of 1 to 600 seconds each, for more than an hour. */
 static void
 little_of_what_has_expired_is_held_over_hours(void **state)
@@ -866,6 +936,36 @@ without_eviction_new_keys_are_stored_after_others_expired(void **state)
     rig_end(&r);
 }
 
+/*
+ * Fifteen to a segment, and no sixteenth fits: the rest, 6 %, was never filled and cannot be won by
+ * copying.  A set is answered, and what is full is left in peace.
+ */
+static void
+without_eviction_room_that_no_entry_fits_is_not_copied_for(void **state)
+{
+    (void)state;
+    enum { LEN = 4072, TRIES = 3000 };
+    struct rig r = rig_make(false);
+    enum store_outcome outcome = STORE_OK;
+    for (unsigned i = 0; outcome == STORE_OK; i++) {
+        char text[KIT_KEY_CHARS];
+        struct store_put put = {.mode = STORE_SET, .key = kit_key(r.s, text, i),
+                                .value = {value, LEN}};
+        for (unsigned n = 0; (outcome = store_put(r.t, &put, NULL)) == STORE_AGAIN; n++) {
+            if (n == TRIES)
+                fail_msg("set %u waits for ever, %llu bytes were copied meanwhile", i,
+                         (unsigned long long)stats_of(&r).bytes_copied_cleaning);
+            kit_give_time(r.t);
+        }
+    }
+    assert_int_equal(outcome, STORE_NO_MEMORY);
+    uint64_t before = stats_of(&r).bytes_copied_cleaning;
+    for (unsigned i = 0; i < TRIES; i++)
+        kit_give_time(r.t);
+    assert_true(stats_of(&r).bytes_copied_cleaning - before <= MEMORY);
+    rig_end(&r);
+}
+
 /* ---- large values ---------------------------------------------------------------------------- */
 
 /*
@@ -934,6 +1034,28 @@ ghost_follows_the_limit(void **state)
         scan(&r, limit * 5 / 4, LEN);
         assert_within_limit(r.s);
         assert_true(stats_of(&r).bytes_present > limit * 3 / 4);
+    }
+    rig_end(&r);
+}
+
+/* Changed again while it is still shrinking: in the end it is what the last limit wants. */
+static void
+ghost_follows_a_limit_that_is_changed_meanwhile(void **state)
+{
+    (void)state;
+    struct rig r = rig_make(true);
+    limit_of(&r, 4 * MEMORY);
+    uint64_t ghost = stats_of(&r).ghost_bytes;
+    for (unsigned back = 2; back <= 8; back++) {
+        assert_true(store_limit_set(r.s, MEMORY));
+        kit_give_time(r.t);            /* one step of shrinking */
+        limit_of(&r, back * MEMORY / 2);
+        uint64_t is = stats_of(&r).ghost_bytes;
+        if (is != ghost / 8 * back)
+            fail_msg("the ghost has %llu bytes with a limit of %u MiB", (unsigned long long)is,
+                     back * 4);
+        limit_of(&r, 4 * MEMORY);
+        assert_int_equal(stats_of(&r).ghost_bytes, ghost);
     }
     rig_end(&r);
 }
@@ -1036,6 +1158,7 @@ main(void)
 {
     seed = kit_seed("test_evict");
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hot_set_outlives_a_scan_of_ten_times_the_memory),
         cmocka_unit_test(main_outlives_a_scan_of_ten_times_the_memory),
         cmocka_unit_test(key_evicted_too_early_goes_to_main_when_it_comes_again),
         cmocka_unit_test(ghost_remembers_a_key_until_it_comes_again),
@@ -1055,11 +1178,15 @@ main(void)
         cmocka_unit_test(what_has_expired_goes_out_of_segments_still_being_filled),
         cmocka_unit_test(no_more_than_a_twentieth_of_what_has_expired_is_held),
         cmocka_unit_test(sweep_goes_by_the_expiry_that_touch_has_set),
+        cmocka_unit_test(large_values_that_have_expired_go_with_all_their_pieces),
+        cmocka_unit_test(large_values_go_though_their_segment_was_swept_before),
         cmocka_unit_test(little_of_what_has_expired_is_held_over_hours),
         cmocka_unit_test(without_eviction_new_keys_are_refused_when_most_is_alive),
         cmocka_unit_test(without_eviction_new_keys_are_stored_after_others_expired),
+        cmocka_unit_test(without_eviction_room_that_no_entry_fits_is_not_copied_for),
         cmocka_unit_test(large_values_that_are_read_live_on_without_being_copied),
         cmocka_unit_test(ghost_follows_the_limit),
+        cmocka_unit_test(ghost_follows_a_limit_that_is_changed_meanwhile),
         cmocka_unit_test(misses_are_fewer_than_those_of_the_least_recently_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
