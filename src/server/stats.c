@@ -458,7 +458,8 @@ stats_attach(struct stats *st, struct cmd *cmd, struct workers *workers)
     st->workers = workers;
     struct store_stats s;
     store_stats_read(st->config.store, &s);
-    st->base_bytes = base_now(st, &s);
+    size_t resident = memory_resident_bytes(), index = (size_t)s.index_bytes;
+    st->base_bytes = resident > index ? resident - index : 0;    /* nothing else is touched yet */
 }
 
 void

@@ -15,8 +15,8 @@
  * Before anything is evicted segments are cleaned: that with the most dead bytes, overwritten,
  * deleted or expired, has its live entries copied on, within their queue.  Copying has a price, so
  * cleaning may copy two bytes for each that is stored; as that is used up it becomes more choosy.
- * Second chances have one too: when segment after segment is alive, the bar is raised, so that whoever
- * waits for room never waits for more than a few of them.
+ * So have promotions and second chances: when segment after segment lives on, the bar is raised, so
+ * that whoever waits for room never waits for more than a few of them.
  *
  * Where nothing may be evicted (-M) there is only cleaning, of whatever has any dead bytes; two
  * segments are kept back for it.  When there is nothing to clean, not even after everything that has
@@ -35,7 +35,9 @@
 #define CLEAN_CLASS_POORER 6u
 #define CLEAN_CLASS_POOR 10u           /* ... 50 % where it is nearly used up */
 #define CLEAN_CLASS_KEPT 1u            /* -M: that or more */
-#define CHANCES_MAX 8u                 /* segments copied for second chances, for one that is won */
+#define SPARED_SEGMENTS 8u             /* that live on, for one that is won, or ... */
+#define SPARED_BYTES ((uint64_t)2 << 20)    /* ... so much: copied in half a millisecond */
+#define RELINK_SHARE 16u               /* to move a segment costs no more than so much copied of it */
 #define AGE_WEIGHT_SHIFT 10
 
 struct look_ahead {
@@ -68,12 +70,16 @@ hits_wanted(const struct store *s, uint64_t bytes)
     return mean == 0 || bytes <= 2 * mean ? 1 : bytes <= 4 * mean ? 2 : 3;
 }
 
-/* One hit, or more when second chances have been given in vain; above 3 nothing is spared. */
+/* One hit, or more when many have been spared without a segment being won; above 3 none is. */
 static unsigned
 bar(const struct store *s)
 {
-    uint64_t in_vain = s->keep.in_vain >> s->pool.seg_shift;
-    return in_vain < CHANCES_MAX ? 1 : (unsigned)(in_vain - CHANCES_MAX) + 2;
+    uint64_t free_of_bar = (uint64_t)SPARED_SEGMENTS << s->pool.seg_shift;
+    if (free_of_bar < SPARED_BYTES)
+        free_of_bar = SPARED_BYTES;
+    uint64_t in_vain = s->keep.in_vain;
+    return in_vain < free_of_bar ? 1
+                                 : (unsigned)((in_vain - free_of_bar) >> s->pool.seg_shift) + 2;
 }
 
 static struct fate
@@ -91,7 +97,7 @@ fate_of(const struct store_thread *t, struct item *it, enum segment_queue queue,
     case KEEP_CLEAN:
         return (struct fate){.copied = true, .queue = queue, .frequency = frequency};
     case KEEP_SMALL:
-        if (frequency >= hits_wanted(s, whole_bytes(it)))
+        if (frequency >= hits_wanted(s, whole_bytes(it)) && frequency >= bar(s))
             return (struct fate){.copied = true, .queue = QUEUE_MAIN};
         break;
     case KEEP_MAIN:
@@ -120,9 +126,10 @@ copy_room(struct store_thread *t, enum segment_queue queue, uint32_t bytes)
         to->seg = segment_take(&s->pool, SEGMENT_ACTIVE, flush_epoch, 0);
         k->taken_by_copier += to->seg != 0;
         to->fill = 0;
-        if (!to->seg) {
+        if (!to->seg && k->spare) {
             to->seg = k->spare;
             k->spare = 0;
+            atomic_store_explicit(&s->pool.lacking, 1, memory_order_relaxed);
         }
         if (!to->seg)
             return NULL;
@@ -178,8 +185,7 @@ note_copy(struct store *s, struct item *it)
         return;
     }
     add_to(&k->bytes_evicting, bytes);
-    if (k->mode == KEEP_MAIN)
-        k->in_vain += bytes;
+    k->in_vain += bytes;
     add_to(k->mode == KEEP_SMALL ? &k->promoted : &k->second_chances, live_share(it) >> 32);
 }
 
@@ -424,7 +430,9 @@ relink(struct store_thread *t)
     uint64_t live = atomic_load_explicit(&s->pool.segs[k->victim].live, memory_order_relaxed);
     if (k->mode < KEEP_SMALL || live != filled || !(item_kind(it) & ITEM_PIECE))
         return false;
-    unsigned wanted = k->mode == KEEP_MAIN ? bar(s) : hits_wanted(s, item_bytes(it));
+    unsigned wanted = bar(s), hits = hits_wanted(s, item_bytes(it));
+    if (k->mode == KEEP_SMALL && wanted < hits)
+        wanted = hits;
     uint64_t serial = item_piece_id(it).serial;
     for (uint32_t at = 0; at < filled; at += item_bytes(it)) {
         it = (struct item *)(void *)(segment_at(&s->pool, k->victim) + at);
@@ -437,8 +445,7 @@ relink(struct store_thread *t)
         unsigned frequency = k->mode == KEEP_MAIN ? item_frequency(it) - 1 : 0;
         word_write(&it->access, access_make(item_access(it), frequency, true));
     }
-    if (k->mode == KEEP_MAIN)
-        k->in_vain += filled;
+    k->in_vain += filled / RELINK_SHARE;
     atomic_store_explicit(&s->pool.segs[k->victim].queue, QUEUE_MAIN, memory_order_relaxed);
     segment_unpick(&s->pool, k->victim);
     k->victim = 0;
@@ -526,6 +533,40 @@ choose_flushed(struct store *s)
     return seg;
 }
 
+void
+evict_take_spare(struct store *s)
+{
+    struct keep *k = &s->keep;
+    uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
+    k->spare = segment_take(&s->pool, SEGMENT_ACTIVE, flush_epoch, 0);
+    k->taken_by_copier += k->spare != 0;
+    atomic_store_explicit(&s->pool.lacking, k->spare == 0, memory_order_relaxed);
+}
+
+/* What the copier has used it gets back before anybody else gets any.  False: it is in its grace
+ * period. */
+static bool
+has_spare(struct store *s)
+{
+    if (atomic_load_explicit(&s->pool.lacking, memory_order_relaxed))
+        evict_take_spare(s);
+    return !atomic_load_explicit(&s->pool.lacking, memory_order_relaxed) ||
+           atomic_load_explicit(&s->pool.ready, memory_order_relaxed) == 0;
+}
+
+/* The copier's segments go the way of all others, even if they are never full. */
+static void
+seal_old_copies(struct store *s)
+{
+    for (unsigned q = 0; q < SEGMENT_QUEUES; q++) {
+        struct copy_to *copy = &s->keep.copies[q];
+        if (copy->seg && link_is_old(s, copy->seg)) {
+            link_seal_segment(s, copy->seg, copy->fill);
+            copy->seg = 0;
+        }
+    }
+}
+
 static void
 choose_victim(struct store_thread *t)
 {
@@ -540,16 +581,14 @@ choose_victim(struct store_thread *t)
     if (budget_over(&s->budget) &&
         segment_excess(&s->pool) <= index_surplus_bytes(&s->index))
         return;                        /* the index is about to give as much back */
+    seal_old_copies(s);
     if (budget_over(&s->budget)) {
         k->victim = choose_over(s);
     } else if (!s->config.evict) {
         k->victim = choose_kept(t);
     } else {
-        if (!k->spare) {
-            uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
-            k->spare = segment_take(&s->pool, SEGMENT_ACTIVE, flush_epoch, 0);
-            k->taken_by_copier += k->spare != 0;
-        }
+        if (!has_spare(s))
+            return;
         k->victim = pick_to_clean(s, clean_class(s));
         if (!k->victim)
             k->victim = choose_queue(s);

@@ -54,8 +54,9 @@ bool
 ghost_due(const struct ghost *g)
 {
     uint32_t held = lines_held(g), wanted = lines_wanted(g);
-    if (LIKELY(held == wanted) || held > wanted)
-        return held != wanted;
+    if (held >= wanted)
+        return held != wanted ||
+               atomic_load_explicit(&g->count, memory_order_relaxed) != wanted;
     size_t used = atomic_load_explicit(&g->budget->used, memory_order_relaxed);
     return used + (size_t)(wanted - held) * CACHE_LINE <=
            atomic_load_explicit(&g->budget->limit, memory_order_relaxed);
@@ -84,8 +85,10 @@ ghost_fit(struct ghost *g)
         shrink(g, wanted);
         return lines_held(g) > wanted;
     }
-    if (lines_held(g) == wanted)
+    if (lines_held(g) == wanted) {     /* it was to shrink, and is not any more */
+        atomic_store_explicit(&g->count, wanted, memory_order_release);
         return false;
+    }
     size_t more = (size_t)(wanted - lines_held(g)) * CACHE_LINE;
     if (!budget_take_keeping(g->budget, more, 0))
         return false;

@@ -92,12 +92,12 @@ struct keep {
     uint32_t victim_at, victim_copied; /* bytes of it that are done, and that live on */
     enum keep_mode mode;
     struct copy_to copies[SEGMENT_QUEUES];
-    uint32_t spare;                    /* a segment for copies, so that there is always one; or 0 */
+    uint32_t spare;                    /* evicting: a segment kept back for copies; or 0 */
     uint64_t taken_by_copier;          /* segments, since the start */
 
     uint64_t taken_seen;               /* segments others had taken when clean_credit was made up */
     int64_t clean_credit;              /* bytes that cleaning may copy */
-    uint64_t in_vain;                  /* bytes copied for second chances since a segment was won */
+    uint64_t in_vain;                  /* bytes spared, not cleaning, since a segment was won */
     uint64_t won;                      /* bytes freed meanwhile */
 
     atomic_bool sweeping;              /* a round of the sweep is on its way */
@@ -240,6 +240,8 @@ void link_seal_segment(struct store *s, uint32_t seg, uint32_t filled);
 /* What it fills becomes evictable: at the end, or where it takes so long that all else is younger. */
 void link_seal(struct store_thread *t, enum segment_queue queue);
 void link_seal_old(struct store_thread *t);
+/* As much as half of the limit has been stored since it was opened. */
+bool link_is_old(const struct store *s, uint32_t seg);
 
 /*
  * Group held: an empty slot for this hash (+1 to *slots_delta), or with `crowd` that of another
@@ -355,6 +357,8 @@ bool large_broken(const struct store_upload *u);
 
 /* One slice of making room; false: none has to be made, or none can be. */
 bool evict_some(struct store_thread *t, unsigned budget);
+/* For copies, where there is eviction: when the store is made, and when it has been used. */
+void evict_take_spare(struct store *s);
 /* The entry has expired, if it still is what the index leads to; false: its group is busy. */
 bool evict_expired(struct store_thread *t, struct item *it);
 /* Key and hash do not change, but words that hold a part of the key are written with the value. */

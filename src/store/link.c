@@ -89,19 +89,22 @@ link_seal(struct store_thread *t, enum segment_queue queue)
     t->active[queue] = 0;
 }
 
-/* As much as half of the limit has been stored since it was opened. */
-void
-link_seal_old(struct store_thread *t)
+bool
+link_is_old(const struct store *s, uint32_t seg)
 {
-    const struct segment_pool *p = &t->store->pool;
+    const struct segment_pool *p = &s->pool;
     uint32_t taken = (uint32_t)atomic_load_explicit(&p->taken, memory_order_relaxed);
     uint32_t old = (uint32_t)(atomic_load_explicit(&p->budget->limit, memory_order_relaxed) >>
                               p->seg_shift) / 2;
-    for (unsigned q = 0; q < SEGMENT_QUEUES; q++) {
-        uint32_t seg = t->active[q];
-        if (seg && ((taken - p->segs[seg].sequence) & ~(1u << 31)) > old)
+    return ((taken - p->segs[seg].sequence) & ~(1u << 31)) > old;
+}
+
+void
+link_seal_old(struct store_thread *t)
+{
+    for (unsigned q = 0; q < SEGMENT_QUEUES; q++)
+        if (t->active[q] && link_is_old(t->store, t->active[q]))
             link_seal(t, (enum segment_queue)q);
-    }
 }
 
 /* Everything is in segments that somebody is filling: no housekeeping can make room. */
@@ -112,7 +115,7 @@ nothing_to_come(const struct store *s)
            atomic_load_explicit(&s->pool.ready, memory_order_relaxed) == 0 &&
            atomic_load_explicit(&s->keep.victim, memory_order_relaxed) == 0 &&
            atomic_load_explicit(&s->keep.doomed_count, memory_order_relaxed) == 0 &&
-           !segment_available(&s->pool, s->pool.keep + 1);
+           !segment_available(&s->pool, segment_kept(&s->pool) + 1);
 }
 
 /* No segment to be had: hold more of them ahead from now on. */
@@ -160,7 +163,7 @@ link_room(struct store_thread *t, enum segment_queue queue, uint32_t bytes,
                      flush_epoch))
         link_seal(t, queue);
     if (!*seg) {
-        *seg = segment_take(&s->pool, SEGMENT_ACTIVE, flush_epoch, s->pool.keep);
+        *seg = segment_take(&s->pool, SEGMENT_ACTIVE, flush_epoch, segment_kept(&s->pool));
         *fill = 0;
         if (!*seg) {
             *out_why = link_no_segment(t);

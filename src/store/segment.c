@@ -502,7 +502,7 @@ begin_trim(struct segment_pool *p)
     pthread_mutex_lock(&p->lock);
     if (budget_excess(p->budget) > 0) {
         collect_limbo_locked(p);
-        if (p->free.count > p->keep || budget_over(p->budget))
+        if (p->free.count > segment_kept(p) || budget_over(p->budget))
             seg = pop(p, &p->free);
     }
     if (seg) {
@@ -580,8 +580,8 @@ segment_populate(struct segment_pool *p, struct segment_demand *d, uint64_t now_
     measure_demand(p, d, now_ns);
     pthread_mutex_lock(&p->lock);
     uint32_t held = p->free.count + p->limbo.count;
-    if (held < d->ahead + p->keep)
-        seg = take_fresh_locked(p, p->keep + d->ahead);
+    if (held < d->ahead + segment_kept(p))
+        seg = take_fresh_locked(p, segment_kept(p) + d->ahead);
     if (seg)
         segment_move(p, seg, SEGMENT_FREE);
     pthread_mutex_unlock(&p->lock);

@@ -96,7 +96,8 @@ struct segment_pool {
     uint64_t dead_classes;             /* sum of those of all that are sealed */
     uint32_t fresh;                    /* numbers from here on were never used */
     uint32_t count_max;
-    uint32_t keep;                     /* for the copier alone, which workers may not take */
+    uint32_t keep;                     /* for the copier alone, which workers may not take ... */
+    _Atomic uint32_t lacking;          /* ... and one more, until it has its spare one again */
     uint32_t counts[SEGMENT_STATES];
     _Atomic uint32_t ready;            /* free + limbo, for a look without the lock */
     _Atomic uint32_t wanted;           /* as many at once, for a short while */
@@ -121,7 +122,7 @@ void segment_pool_fini(struct segment_pool *p);
 
 /*
  * A segment to be filled (ACTIVE or LENT), its number; 0: none has passed its grace period.
- * `keep`: leave that many for the copier: pool->keep, or 0 where it is the copier that asks.
+ * `keep`: leave that many for the copier: segment_kept(), or 0 where it is the copier that asks.
  */
 uint32_t segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch,
                       uint32_t keep);
@@ -155,13 +156,20 @@ void segment_retire(struct segment_pool *p, uint32_t seg);
 #define SEGMENT_TRIM_NS 40000u
 bool segment_trim(struct segment_pool *p);
 
+static inline uint32_t
+segment_kept(const struct segment_pool *p)
+{
+    return p->keep + atomic_load_explicit(&p->lacking, memory_order_relaxed);
+}
+
 /* Bytes that must be given up, and will not be by trimming what is free or soon will be. */
 static inline size_t
 segment_excess(const struct segment_pool *p)
 {
     size_t excess = budget_excess(p->budget);
     size_t ready = atomic_load_explicit(&p->ready, memory_order_relaxed);
-    ready = ready > p->keep ? ready - p->keep : 0;     /* those are not given back for a wish */
+    size_t kept = segment_kept(p);     /* those are not given back for a wish */
+    ready = ready > kept ? ready - kept : 0;
     ready += atomic_load_explicit(&p->trim, memory_order_relaxed) != 0;
     return excess > ready << p->seg_shift ? excess - (ready << p->seg_shift) : 0;
 }
@@ -265,7 +273,7 @@ segment_short(const struct segment_pool *p)
     uint32_t wanted = atomic_load_explicit(&p->wanted, memory_order_relaxed);
     if (want < wanted)
         want = wanted;
-    want += p->keep;
+    want += segment_kept(p);
     uint32_t ready = atomic_load_explicit(&p->ready, memory_order_relaxed);
     if (ready >= want)
         return false;

@@ -151,6 +151,8 @@ store_create(const struct store_config *config, struct store **out_store)
     if (e != 0)
         goto fail;
     set_sizes(s);
+    if (config->evict)
+        evict_take_spare(s);
     pthread_mutex_init(&s->threads_lock, NULL);
     pthread_mutex_init(&s->keep.lock, NULL);
     *out_store = s;

@@ -157,7 +157,7 @@ large_open_brief(struct store_thread *t, uint64_t value_bytes, struct store_uplo
     uint32_t needed = segments_for(s, value_bytes) + 1;
     if (segment_hopeless(&s->pool, needed))
         return STORE_NO_MEMORY;
-    if (!segment_available(&s->pool, needed + s->pool.keep)) {
+    if (!segment_available(&s->pool, needed + segment_kept(&s->pool))) {
         atomic_store_explicit(&s->wanted_until, t->now + 2, memory_order_relaxed);
         atomic_store_explicit(&s->pool.wanted, needed + 1, memory_order_relaxed);
         return link_no_segment(t);
@@ -296,7 +296,7 @@ lend_segment(struct store_thread *t, struct store_upload *u)
         settle(t, u, QUEUE_SMALL);
     uint32_t seg = segment_take(&s->pool, SEGMENT_LENT,
                                 atomic_load_explicit(&s->flush_epoch, memory_order_relaxed),
-                                s->pool.keep);
+                                segment_kept(&s->pool));
     if (!seg)
         return link_no_segment(t);
     segment_open(&s->pool, seg, QUEUE_SMALL, t->now);

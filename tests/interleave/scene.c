@@ -190,6 +190,7 @@ scene_leave_segments(unsigned count)
     struct budget *b = &scene.s->budget;
     atomic_store(&b->limit, atomic_load(&b->used) + count * scene.s->pool.seg_bytes);
     atomic_store(&scene.s->pool.reserve, count + 2);
+    scene.s->keep.spare = 0;           /* the copier has what is left, too, and no more */
 }
 
 void

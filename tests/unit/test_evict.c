@@ -444,8 +444,9 @@ overwriting_counts_as_a_hit(void **state)
 
 /* ---- second chances -------------------------------------------------------------------------- */
 
-/* How much may be copied before somebody who waits for room has it: eleven segments and a bit. */
-#define SEGMENTS_COPIED_MAX 12u
+/* How much may be copied before somebody who waits for room has it: 2 MiB, while the bar rises three
+ * segments more, for the segment that the copier needs; the same for the other; and a bit. */
+#define BYTES_COPIED_MAX(seg_bytes) (2 * (2 * MIB + 3 * (seg_bytes)) + (seg_bytes))
 
 static uint64_t
 copied_for_one_set(struct rig *r)
@@ -470,7 +471,7 @@ assert_copying_is_bounded(struct rig *r, unsigned keys, unsigned sets)
         uint64_t copied = copied_for_one_set(r);
         most = copied > most ? copied : most;
     }
-    uint64_t bound = (uint64_t)SEGMENTS_COPIED_MAX * r->s->pool.seg_bytes;
+    uint64_t bound = BYTES_COPIED_MAX(r->s->pool.seg_bytes);
     if (most > bound)
         fail_msg("%llu bytes were copied for one set, %llu may be", (unsigned long long)most,
                  (unsigned long long)bound);

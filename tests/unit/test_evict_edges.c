@@ -1,5 +1,5 @@
 /*
- * test_evict.c -- the eviction policy where it could come to no end, or forget something.
+ * test_evict_edges.c -- the eviction policy where it could come to no end, or forget something.
  */
 #include "store/inner.h"
 
