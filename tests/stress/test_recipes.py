@@ -6,6 +6,7 @@ deleted and evicted meanwhile, clients vanish with a lease in their hands, and p
 Each check is also run with code that lacks the line which keeps the promise: it must find that.
 """
 import collections
+import itertools
 import pathlib
 import random
 import shutil
@@ -433,14 +434,21 @@ def test_dalli_counts(larder):
 # ---- 4 and 5: nobody is given an older version than was told --------------------------------
 
 def fill_without_end(connections, stopped):
-    """Everything is evicted soon: by all threads of the server, each evicts what it has filled."""
+    """Everything is evicted soon: by all threads of the server, each evicts what it has filled.
+    A row that is asked for often outlives all that; but when the limit is lowered, the oldest goes
+    whatever it is, and as all that is stored here is asked for, that is not always the same."""
     value = b"x" * 2000
-    while not stopped.is_set():
+    for limit in itertools.cycle((16, 8)):
+        if stopped.is_set():
+            break
+        assert connections[0].ask(b"cache_memlimit %d\r\n" % limit) == b"OK\r\n"
         for c in connections:
-            c.send(b"".join(b"ms fill%d 2000 q\r\n%s\r\n" % (random.randrange(30000), value)
-                            for _ in range(100)) + b"mn\r\n")
+            keys = [random.randrange(30000) for _ in range(200)]
+            c.send(b"".join(b"ms fill%d 2000 q\r\n%s\r\nmg fill%d\r\n" % (key, value, key)
+                            for key in keys) + b"mn\r\n")
         for c in connections:
-            assert c.until(b"MN\r\n") == b""
+            answers = c.until(b"MN\r\n").split()
+            assert set(answers) <= {b"HD", b"EN"}
 
 
 LEASE_BY_META = b"mg row v c N1\r\n"
@@ -552,12 +560,18 @@ READERS = {
 @pytest.mark.parametrize("evicting", [False, True], ids=["", "evicting"])
 @pytest.mark.parametrize("kind", READERS)
 def test_nothing_older_than_told(larder, long, kind, evicting):
-    running, page = larder("-m", "8", "-t", "4"), recipe_page.module()
+    page = recipe_page.module()
     commits = (30 if evicting else 250) * (16 if long else 1)
-    older, loads = read_and_write(running, page, kind, commits, evicting)
-    assert older == []
-    if evicting and kind == "versions":     # there nothing else takes the row away
-        assert loads > 3, "the row was never evicted"
+    must_load = 4 if evicting and kind == "versions" else 0    # there nothing else takes the row
+    loads = 0
+    for _ in range(8):
+        older, more = read_and_write(larder("-m", "8", "-t", "4"), page, kind, commits, evicting)
+        assert older == []
+        loads += more
+        if loads >= must_load:
+            break
+    else:
+        pytest.fail("the row was hardly ever evicted: %d loads" % loads)
 
 
 # The line that keeps the promise -> what a program would write that does not know it.
