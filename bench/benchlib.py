@@ -38,6 +38,19 @@ WORKLOADS = {
 }
 
 
+RUNNING = set()    # servers that have not been stopped
+
+
+def stop_servers_on_sigterm():
+    """For scripts whose threads wait for programs: none of the servers outlives the script."""
+    def end(*_):
+        for server in list(RUNNING):
+            server.process.terminate()
+        os._exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+
+
 def give_up(sentence):
     print(f"{pathlib.Path(sys.argv[0]).name}: {sentence}", file=sys.stderr)
     sys.exit(2)
@@ -146,6 +159,7 @@ class Server:
             shutil.rmtree(self.directory)
             give_up(f"{self.command}: {fault.strerror}")
         self.pid = self.process.pid
+        RUNNING.add(self)
         self.wait_until_it_listens()
 
     def __enter__(self):
@@ -174,6 +188,7 @@ class Server:
         give_up(f"{self.command}: does not listen: {self.said or 'it said nothing'}")
 
     def stop(self):
+        RUNNING.discard(self)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
