@@ -356,8 +356,11 @@ def test_no_change_is_lost(larder, long):
     ("else client.cas(key, new, token, ttl)", "else client.set(key, new, ttl)"),
 ], ids=["text", "meta", "pylibmc"])
 def test_a_lost_change_is_noticed(larder, change):
-    told, found = count_together(larder(), recipe_page.module(change), 100)
-    assert found < told
+    for _ in range(10):    # whether two meet is a matter of luck, on a machine that is busy
+        told, found = count_together(larder(), recipe_page.module(change), 100)
+        if found < told:
+            return
+    pytest.fail("%d changes by clients that take no care, and none was lost" % told)
 
 
 COUNTER = """
