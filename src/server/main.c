@@ -449,13 +449,19 @@ start(struct server *s)
     return code ? code : make_keeper(s);
 }
 
-/* Buffers of connections come from the heap: it must not keep what they give back, outside of -m. */
+/*
+ * Buffers of connections come from the heap: it must not keep what they give back, outside of -m.
+ *
+ * Trimmed once while there is one thread: a sanitizer takes mallopt() to itself, but not this, and of
+ * two workers that were the first to call it both would begin the C library's heap.
+ */
 static void
 bound_heap(void)
 {
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_MMAP_THRESHOLD, HEAP_BYTES_MAX);
     mallopt(M_TRIM_THRESHOLD, HEAP_BYTES_MAX);
+    malloc_trim(0);
 }
 
 int
