@@ -36,7 +36,7 @@
 #define CLEAN_CLASS_POOR 10u           /* ... 50 % where it is nearly used up */
 #define CLEAN_CLASS_KEPT 1u            /* -M: that or more */
 #define SPARED_SEGMENTS 8u             /* that live on, for one that is won, or ... */
-#define SPARED_BYTES ((uint64_t)2 << 20)    /* ... so much: copied in half a millisecond */
+#define SPARED_BYTES ((uint64_t)2 << 20)    /* ... so much */
 #define RELINK_SHARE 16u               /* to move a segment costs no more than so much copied of it */
 #define AGE_WEIGHT_SHIFT 10
 

@@ -2,8 +2,8 @@
  * ghost.h -- keys that were evicted from the small queue without having been asked for again.
  *
  * One that is stored anew while it is remembered here goes straight to the main queue.  What is
- * remembered is 16 bits of the hash in one of many lines, each a ring of 31; false hits, one in a
- * thousand or two, only cost an entry a better place than it deserves.
+ * remembered is 16 bits of the hash in one of many lines, each a ring of 31; a false hit, 31 of
+ * 65,536 in a full line, only gives an entry a better place than it deserves.
  * (The ghost queue of S3-FIFO: Yang et al., "FIFO queues are all you need for cache eviction",
  * SOSP 2023.)
  *
