@@ -19,6 +19,9 @@
 
 #define STEP_MIN ((size_t)64 << 10)
 #define STEP_MAX ((size_t)4 << 20)
+#ifndef MADV_POPULATE_WRITE            /* Linux 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
 
 /* Is what is writable accounted for, touched or not?  If the system does not tell, yes. */
 static bool
@@ -88,4 +91,10 @@ void
 region_drop(struct region *r, size_t at, size_t bytes)
 {
     madvise(r->base + at, bytes, MADV_DONTNEED);
+}
+
+bool
+region_touch(struct region *r, size_t at, size_t bytes)
+{
+    return madvise(r->base + at, bytes, MADV_POPULATE_WRITE) == 0;
 }

@@ -28,4 +28,8 @@ int region_use(struct region *r, size_t bytes);
 /* Gives the pages of a part of the usable prefix back to the system; it reads as zero again. */
 void region_drop(struct region *r, size_t at, size_t bytes);
 
+/* Maps the pages of a part of the usable prefix, as if they were written to, and leaves what is in
+ * them.  False: the system cannot do that, and each will cost a page fault when it is used. */
+bool region_touch(struct region *r, size_t at, size_t bytes);
+
 #endif

@@ -369,10 +369,12 @@ struct slice_work {
     uint32_t copied;                   /* bytes */
 };
 
-static bool
-is_enough(const struct slice_work *w, unsigned budget)
+/* Of the budget. */
+static unsigned
+left_of(const struct slice_work *w, unsigned budget)
 {
-    return w->looked + w->copied / BYTES_PER_ENTRY >= budget;
+    unsigned done = w->looked + w->copied / BYTES_PER_ENTRY;
+    return done < budget ? budget - done : 0;
 }
 
 /* False: the slice is over, and the next goes on where this one stopped. */
@@ -389,13 +391,14 @@ walk_batch(struct store_thread *t, const struct look_ahead *ahead, unsigned n, u
             return false;
         t->store->keep.victim_at += bytes;
         w->looked++;
-        if (is_enough(w, budget))
+        if (left_of(w, budget) == 0)
             return false;
     }
     return true;
 }
 
-static void
+/* Returns what is left of the budget. */
+static unsigned
 walk_victim(struct store_thread *t, unsigned budget)
 {
     struct store *s = t->store;
@@ -406,12 +409,13 @@ walk_victim(struct store_thread *t, unsigned budget)
     if (budget_over(&s->budget))       /* the limit was lowered meanwhile: things must go */
         k->mode = KEEP_EVICT;
     do {
-        unsigned left = budget - w.looked;
+        unsigned left = left_of(&w, budget);
         n = look_ahead(s, ahead, left < BATCH ? left : BATCH);
     } while (n && walk_batch(t, ahead, n, budget, &w));
     k->victim_copied += w.copied;
     if (n == 0)
         victim_done(s);
+    return left_of(&w, budget);
 }
 
 /* ---- pieces --------------------------------------------------------------------------------- */
@@ -560,7 +564,7 @@ seal_old_copies(struct store *s)
 {
     for (unsigned q = 0; q < SEGMENT_QUEUES; q++) {
         struct copy_to *copy = &s->keep.copies[q];
-        if (copy->seg && link_is_old(s, copy->seg)) {
+        if (copy->seg && link_age(s, copy->seg)) {
             link_seal_segment(s, copy->seg, copy->fill);
             copy->seg = 0;
         }
@@ -597,14 +601,11 @@ choose_victim(struct store_thread *t)
         relink(t);
 }
 
-bool
+unsigned
 evict_some(struct store_thread *t, unsigned budget)
 {
     struct keep *k = &t->store->keep;
     if (!k->victim)
         choose_victim(t);
-    if (!k->victim)
-        return false;
-    walk_victim(t, budget);
-    return true;
+    return k->victim ? walk_victim(t, budget) : budget;
 }

@@ -10,6 +10,7 @@
 #define LIMIT_SHARE 128u               /* of the limit that it is */
 #define PAGE_BYTES 4096u
 #define STEP_BYTES ((size_t)64 << 10)  /* given back in one step */
+#define TOUCH_BYTES ((size_t)16 << 10) /* in one step: a page may cost a virtual machine 30 us */
 
 /* Whole pages of them. */
 static uint32_t
@@ -41,6 +42,29 @@ ghost_fini(struct ghost *g)
     region_release(&g->region);
 }
 
+/*
+ * Memory that is about to be marked all over is touched ahead, lest the walk of a slice meet a page
+ * fault with each entry: as soon as half of the limit is in use.
+ */
+static bool
+touch_due(const struct ghost *g)
+{
+    return (size_t)lines_held(g) * CACHE_LINE >
+               atomic_load_explicit(&g->touched, memory_order_relaxed) &&
+           atomic_load_explicit(&g->budget->used, memory_order_relaxed) >
+               atomic_load_explicit(&g->budget->limit, memory_order_relaxed) / 2;
+}
+
+static void
+touch(struct ghost *g)
+{
+    size_t from = atomic_load_explicit(&g->touched, memory_order_relaxed);
+    size_t end = (size_t)lines_held(g) * CACHE_LINE;
+    size_t to = end - from > TOUCH_BYTES ? from + TOUCH_BYTES : end;
+    region_touch(&g->region, from, to - from);
+    atomic_store_explicit(&g->touched, to, memory_order_relaxed);
+}
+
 static uint32_t
 lines_wanted(const struct ghost *g)
 {
@@ -55,7 +79,7 @@ ghost_due(const struct ghost *g)
 {
     uint32_t held = lines_held(g), wanted = lines_wanted(g);
     if (held >= wanted)
-        return held != wanted ||
+        return held != wanted || touch_due(g) ||
                atomic_load_explicit(&g->count, memory_order_relaxed) != wanted;
     size_t used = atomic_load_explicit(&g->budget->used, memory_order_relaxed);
     return used + (size_t)(wanted - held) * CACHE_LINE <=
@@ -74,6 +98,8 @@ shrink(struct ghost *g, uint32_t wanted)
     atomic_store_explicit(&g->count, wanted, memory_order_relaxed);
     region_drop(&g->region, from, end - from);
     atomic_store_explicit(&g->held, (uint32_t)(from / CACHE_LINE), memory_order_relaxed);
+    if (atomic_load_explicit(&g->touched, memory_order_relaxed) > from)
+        atomic_store_explicit(&g->touched, from, memory_order_relaxed);
     budget_give(g->budget, end - from);
 }
 
@@ -85,9 +111,11 @@ ghost_fit(struct ghost *g)
         shrink(g, wanted);
         return lines_held(g) > wanted;
     }
-    if (lines_held(g) == wanted) {     /* it was to shrink, and is not any more */
+    if (lines_held(g) == wanted) {     /* it was to shrink, perhaps, and is not any more */
         atomic_store_explicit(&g->count, wanted, memory_order_release);
-        return false;
+        if (touch_due(g))
+            touch(g);
+        return touch_due(g);
     }
     size_t more = (size_t)(wanted - lines_held(g)) * CACHE_LINE;
     if (!budget_take_keeping(g->budget, more, 0))

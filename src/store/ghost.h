@@ -42,6 +42,7 @@ struct ghost {
     struct budget *budget;
     _Atomic uint32_t count;            /* lines in use */
     _Atomic uint32_t held;             /* lines that are charged: more, while it shrinks */
+    atomic_size_t touched;             /* bytes from the start that were touched ahead */
 };
 
 /* 0 or -errno. */

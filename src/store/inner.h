@@ -90,6 +90,7 @@ struct keep {
     _Atomic uint32_t doomed_count;
     _Atomic uint32_t victim;           /* segment being walked, 0: none; read by anybody */
     uint32_t victim_at, victim_copied; /* bytes of it that are done, and that live on */
+    unsigned turn;                     /* part of housekeeping that begins the next slice */
     enum keep_mode mode;
     struct copy_to copies[SEGMENT_QUEUES];
     uint32_t spare;                    /* evicting: a segment kept back for copies; or 0 */
@@ -240,8 +241,8 @@ void link_seal_segment(struct store *s, uint32_t seg, uint32_t filled);
 /* What it fills becomes evictable: at the end, or where it takes so long that all else is younger. */
 void link_seal(struct store_thread *t, enum segment_queue queue);
 void link_seal_old(struct store_thread *t);
-/* As much as half of the limit has been stored since it was opened. */
-bool link_is_old(const struct store *s, uint32_t seg);
+/* True: as much as half of the limit has been stored since it was opened; it is to be sealed. */
+bool link_age(struct store *s, uint32_t seg);
 
 /*
  * Group held: an empty slot for this hash (+1 to *slots_delta), or with `crowd` that of another
@@ -355,16 +356,16 @@ bool large_broken(const struct store_upload *u);
 
 /* ---- evict.c, sweep.c --------------------------------------------------------------------- */
 
-/* One slice of making room; false: none has to be made, or none can be. */
-bool evict_some(struct store_thread *t, unsigned budget);
+/* Makes room, if any has to be made and can be; returns what is left of the budget. */
+unsigned evict_some(struct store_thread *t, unsigned budget);
 /* For copies, where there is eviction: when the store is made, and when it has been used. */
 void evict_take_spare(struct store *s);
 /* The entry has expired, if it still is what the index leads to; false: its group is busy. */
 bool evict_expired(struct store_thread *t, struct item *it);
 /* Key and hash do not change, but words that hold a part of the key are written with the value. */
 uint64_t evict_hash(const struct store *s, struct item *it);
-/* One slice of a round of the sweep. */
-void sweep_some(struct store_thread *t, unsigned budget);
+/* Goes on with a round of the sweep; returns what is left of the budget. */
+unsigned sweep_some(struct store_thread *t, unsigned budget);
 /* Begins a round: each second, if there is anything that expires. */
 void sweep_if_due(struct store *s, uint32_t now);
 /* Begins one that takes out all that has expired, or there is one; false: there has just been one,

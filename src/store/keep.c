@@ -12,6 +12,9 @@
 #include "base/clock.h"
 
 #define SWEEP_SHARE 4u                 /* of the slices, while there is no end of room to be made */
+#define SHRINK_PRICE 16u               /* entries that may be looked at in the same time */
+#define TRIM_PRICE 40u
+#define GHOST_PRICE 16u
 
 /* ---- pieces of values that are gone ---------------------------------------------------------- */
 
@@ -28,7 +31,8 @@ next_doomed(struct keep *k)
     return d;
 }
 
-static void
+/* Returns what is left of the budget. */
+static unsigned
 unlink_doomed(struct store_thread *t, unsigned budget)
 {
     struct keep *k = &t->store->keep;
@@ -46,6 +50,7 @@ unlink_doomed(struct store_thread *t, unsigned budget)
         k->doomed = d;
         pthread_mutex_unlock(&k->lock);
     }
+    return budget;
 }
 
 /* ---- the slice ------------------------------------------------------------------------------- */
@@ -132,6 +137,109 @@ slice_ends(struct keep *k, struct stopwatch began)
         atomic_store_explicit(&k->longest_ns, took_ns, memory_order_relaxed);
 }
 
+/* ---- its parts ------------------------------------------------------------------------------- */
+
+/* Each does a bounded part of what is due, and returns what it leaves of the budget. */
+
+static unsigned
+pay(unsigned budget, unsigned price)
+{
+    return budget > price ? budget - price : 0;
+}
+
+static unsigned
+make_room(struct store_thread *t, unsigned budget)
+{
+    store_enter(t);
+    budget = evict_some(t, budget);
+    store_leave(t);
+    return budget;
+}
+
+static unsigned
+sweep(struct store_thread *t, unsigned budget)
+{
+    const struct keep *k = &t->store->keep;
+    if (!atomic_load_explicit(&k->sweeping, memory_order_relaxed) ||
+        (k->victim && atomic_load_explicit(&k->slices, memory_order_relaxed) % SWEEP_SHARE != 0))
+        return budget;
+    store_enter(t);
+    budget = sweep_some(t, budget);
+    store_leave(t);
+    return budget;
+}
+
+static unsigned
+clear_doomed(struct store_thread *t, unsigned budget)
+{
+    if (atomic_load_explicit(&t->store->keep.doomed_count, memory_order_relaxed) == 0)
+        return budget;
+    store_enter(t);
+    budget = unlink_doomed(t, budget);
+    store_leave(t);
+    return budget;
+}
+
+static unsigned
+shrink_index(struct store_thread *t, unsigned budget)
+{
+    struct store *s = t->store;
+    if (!index_shrink_due(&s->index))
+        return budget;
+    index_shrink(&s->index, &t->local, &s->epoch);
+    return pay(budget, SHRINK_PRICE);
+}
+
+static unsigned
+trim_segments(struct store_thread *t, unsigned budget)
+{
+    struct segment_pool *p = &t->store->pool;
+    if (!atomic_load_explicit(&p->trim, memory_order_relaxed) && budget_excess(p->budget) == 0)
+        return budget;
+    return segment_trim(p) ? pay(budget, TRIM_PRICE) : budget;
+}
+
+static unsigned
+fit_ghost(struct store_thread *t, unsigned budget)
+{
+    struct ghost *g = &t->store->ghost;
+    if (!ghost_due(g))
+        return budget;
+    ghost_fit(g);
+    return pay(budget, GHOST_PRICE);
+}
+
+static const struct part {
+    unsigned (*work)(struct store_thread *t, unsigned budget);
+    unsigned price;                    /* not begun with less than that left */
+} parts[] = {
+    {make_room, 1},
+    {sweep, 1},
+    {clear_doomed, 1},
+    {shrink_index, SHRINK_PRICE},
+    {trim_segments, TRIM_PRICE},
+    {fit_ghost, GHOST_PRICE},
+};
+
+#define PARTS (sizeof parts / sizeof parts[0])
+
+/* In turn: that for which a slice had too little left begins the next one. */
+static void
+work_through(struct store_thread *t, unsigned budget)
+{
+    struct keep *k = &t->store->keep;
+    unsigned left = budget;
+    for (unsigned i = 0; i < PARTS && left; i++) {
+        unsigned before = left;
+        if (left < budget && left < parts[k->turn].price)
+            return;
+        left = parts[k->turn].work(t, left);
+        if (left == 0 && before < budget)
+            return;
+        k->turn = (k->turn + 1) % PARTS;
+    }
+}
+
 bool
 store_maintain(struct store_thread *t, unsigned budget)
 {
@@ -144,16 +252,7 @@ store_maintain(struct store_thread *t, unsigned budget)
         return false;
     struct stopwatch began = slice_begins();
     link_seal_old(t);
-    store_enter(t);
-    uint64_t slices = atomic_load_explicit(&k->slices, memory_order_relaxed);
-    if (!evict_some(t, budget) || slices % SWEEP_SHARE == 0)
-        sweep_some(t, budget);
-    unlink_doomed(t, budget);
-    store_leave(t);
-    if (index_shrink_due(&s->index))
-        index_shrink(&s->index, &t->local, &s->epoch);
-    segment_trim(&s->pool);
-    ghost_fit(&s->ghost);
+    work_through(t, budget);
     slice_ends(k, began);
     atomic_store_explicit(&k->busy, false, memory_order_release);
     return store_maintain_due(s);

@@ -90,20 +90,23 @@ link_seal(struct store_thread *t, enum segment_queue queue)
 }
 
 bool
-link_is_old(const struct store *s, uint32_t seg)
+link_age(struct store *s, uint32_t seg)
 {
-    const struct segment_pool *p = &s->pool;
+    struct segment_pool *p = &s->pool;
     uint32_t taken = (uint32_t)atomic_load_explicit(&p->taken, memory_order_relaxed);
     uint32_t old = (uint32_t)(atomic_load_explicit(&p->budget->limit, memory_order_relaxed) >>
                               p->seg_shift) / 2;
-    return ((taken - p->segs[seg].sequence) & ~(1u << 31)) > old;
+    bool aged = ((taken - p->segs[seg].sequence) & ~(1u << 31)) > old;
+    if (aged)
+        atomic_store_explicit(&p->segs[seg].aged, true, memory_order_relaxed);
+    return aged;
 }
 
 void
 link_seal_old(struct store_thread *t)
 {
     for (unsigned q = 0; q < SEGMENT_QUEUES; q++)
-        if (t->active[q] && link_is_old(t->store, t->active[q]))
+        if (t->active[q] && link_age(t->store, t->active[q]))
             link_seal(t, (enum segment_queue)q);
 }
 

@@ -8,9 +8,7 @@
  */
 #include "segment.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "base/poison.h"
@@ -22,9 +20,6 @@
 #define AHEAD_SHARE 50u                /* of the limit, at most */
 #define PART_BYTES ((size_t)64 << 10)     /* of a segment, for one system call */
 #define PAGE_BYTES_MIN ((size_t)4 << 10)
-#ifndef MADV_POPULATE_WRITE            /* Linux 5.14 */
-#define MADV_POPULATE_WRITE 23
-#endif
 
 static const bool may_move[SEGMENT_STATES][SEGMENT_STATES] = {
     [SEGMENT_NONE] = {[SEGMENT_ACTIVE] = true, [SEGMENT_LENT] = true, [SEGMENT_FREE] = true},
@@ -292,6 +287,7 @@ segment_take(struct segment_pool *p, enum segment_state as, uint32_t flush_epoch
         p->segs[seg].sequence = (uint32_t)taken | 1u << 31;    /* never 0 */
         segment_move(p, seg, as);
         segment_fill(p, seg, 0);
+        atomic_store_explicit(&p->segs[seg].aged, false, memory_order_relaxed);
         CHECK(atomic_load_explicit(&p->segs[seg].live, memory_order_relaxed) == 0);
         atomic_store_explicit(&p->flush_epochs[seg], flush_epoch, memory_order_relaxed);
         if (as == SEGMENT_LENT)
@@ -561,7 +557,7 @@ touch(struct segment_pool *p, uint32_t seg)
     char *at = segment_at(p, seg);
     unpoison(at, p->seg_bytes);
     for (size_t done = 0; done < p->seg_bytes; done += PART_BYTES) {
-        if (madvise(at + done, PART_BYTES, MADV_POPULATE_WRITE) == 0)
+        if (region_touch(&p->memory, ((size_t)seg << p->seg_shift) + done, PART_BYTES))
             continue;
         for (size_t page = 0; page < PART_BYTES; page += PAGE_BYTES_MIN)
             *(volatile char *)(at + done + page) = 0;

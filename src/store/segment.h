@@ -63,6 +63,7 @@ struct segment {
     uint32_t dead_class;               /* SEALED: the list by dead bytes that it is in */
     uint32_t sequence;                 /* other each time that it is taken */
     _Atomic uint32_t opened;           /* second that the summary of expiry counts from */
+    atomic_bool aged;                  /* sealed before it was full, because it was old */
 };
 _Static_assert(sizeof(struct segment) == CACHE_LINE, "one line, so that segments share none");
 
@@ -203,14 +204,17 @@ segment_entry_max(const struct segment_pool *p)
 /*
  * How much of a segment is dead, in twentieths, if so much of it is alive.  Where nothing is evicted
  * it must be what cleaning can win: not an end in which the next entry found no room, or the same
- * entries would be copied for ever.
+ * entries would be copied for ever.  Where there is eviction a segment that was sealed because it
+ * was old is not cleaned for what it never held: its entries would go on to the next such segment,
+ * and never be old enough to be evicted.
  */
 static inline unsigned
 segment_class(const struct segment_pool *p, uint32_t seg, uint64_t live_bytes)
 {
     size_t usable = p->seg_bytes;
     size_t filled = atomic_load_explicit(&p->segs[seg].filled, memory_order_relaxed);
-    if (p->keep && usable - filled < segment_entry_max(p))
+    if (p->keep ? usable - filled < segment_entry_max(p)
+                : atomic_load_explicit(&p->segs[seg].aged, memory_order_relaxed))
         usable = filled > live_bytes ? filled : live_bytes;
     unsigned class = (unsigned)(((usable - live_bytes) * SEGMENT_DEAD_CLASSES) >> p->seg_shift);
     return class < SEGMENT_DEAD_CLASSES ? class : SEGMENT_DEAD_CLASSES - 1;

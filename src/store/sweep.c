@@ -143,17 +143,16 @@ find(struct store_thread *t, unsigned *looks)
     return false;
 }
 
-void
+unsigned
 sweep_some(struct store_thread *t, unsigned budget)
 {
     struct keep *k = &t->store->keep;
     unsigned looks = budget * LOOKS_PER_ENTRY;
-    if (!atomic_load_explicit(&k->sweeping, memory_order_relaxed))
-        return;
     while (budget) {
         if (!k->sweep_seg && !find(t, &looks))
-            return;
+            return looks ? budget : 0;
         if (walk(t, &budget))
-            return;
+            return budget;
     }
+    return 0;
 }

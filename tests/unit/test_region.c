@@ -4,12 +4,14 @@
  * Goal: what was asked for can be written and was zero, what was dropped is zero again, and under a
  * limit on data a reservation far beyond it is granted and only what is used counts.
  */
+#define _GNU_SOURCE    /* mincore */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -48,6 +50,27 @@ as_the_system_likes(void **state)
     use_and_drop(1024 * MIB, 30 * MIB);
 }
 
+/* What is there stays, what is not is there at once, and nothing beyond it. */
+static void
+touched_ahead(void **state)
+{
+    (void)state;
+    unsigned char mapped[4] = {0};
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    struct region r;
+    assert_int_equal(region_reserve(&r, MIB, false), 0);
+    assert_int_equal(region_use(&r, 4 * page), 0);
+    r.base[0] = 'x';
+    if (!region_touch(&r, 0, 3 * page))
+        skip();                        /* Linux before 5.14 */
+    assert_int_equal(mincore(r.base, 4 * page, mapped), 0);
+    assert_true(mapped[0] & mapped[1] & mapped[2] & 1);
+    assert_false(mapped[3] & 1);
+    assert_int_equal(r.base[0], 'x');
+    assert_int_equal(r.base[page], 0);
+    region_release(&r);
+}
+
 /* What counts so far; the shadow of a sanitizer is terabytes. */
 static rlim_t
 data_bytes(void)
@@ -82,6 +105,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_the_system_likes),
+        cmocka_unit_test(touched_ahead),
         cmocka_unit_test(within_a_limit_on_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
