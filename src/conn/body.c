@@ -75,7 +75,8 @@ begin_upload(struct conn_worker *w, struct visit *v, struct cmd_upload *upload)
     c->upload = upload;
     c->upload_turn = w->turn;
     if (!purse_force(w, c, purse_held(c))) {
-        c->broken = true;
+        visit_send(w, v);          /* what stands before it has been executed */
+        c->closing = c->broken = true;
         return VISIT_CLOSES;
     }
     return feed(w, v);

@@ -73,9 +73,10 @@ keep_value(struct conn_worker *w, struct conn *c, size_t at, size_t end)
     return true;
 }
 
-static void
-forget_reply(struct reply *r)
+void
+output_forget(struct conn_worker *w)
 {
+    struct reply *r = &w->reply;
     if (UNLIKELY(r->block != NULL)) {
         reply_clear(r);
         return;
@@ -116,7 +117,7 @@ output_send(struct conn_worker *w, struct conn *c, size_t *sent)
         c->broken = !keep_part(w, c, n, end);
         c->progress_s = w->now_s;
     }
-    forget_reply(r);
+    output_forget(w);
     return n == end;
 }
 
@@ -141,7 +142,7 @@ output_send_window(struct conn_worker *w, struct conn *c, size_t *sent)
             c->progress_s = w->now_s;
     }
     c->cursor.window = 0;
-    forget_reply(r);
+    output_forget(w);
     return all;
 }
 

@@ -311,8 +311,11 @@ void
 visit_finish(struct conn_worker *w, struct visit *v)
 {
     struct conn *c = v->conn;
-    if (!c->broken)
+    if (LIKELY(!c->broken))
         visit_send(w, v);
+    else
+        output_forget(w);
+    CHECK(w->reply.bytes == 0);    /* the next visit's client would get it */
     if (UNLIKELY(c->broken || (c->closing && c->out == NULL))) {
         conn_close(w, c);
         return;

@@ -274,6 +274,9 @@ bool output_send(struct conn_worker *w, struct conn *c, size_t *sent);
  */
 bool output_send_window(struct conn_worker *w, struct conn *c, size_t *sent);
 
+/* The worker's reply is of no use to anybody: its connection is about to be closed. */
+void output_forget(struct conn_worker *w);
+
 /* Sends what was kept.  False: some is left, or the connection is broken. */
 bool output_flush(struct conn_worker *w, struct conn *c);
 void output_drop(struct conn_worker *w, struct conn *c);

@@ -1032,6 +1032,47 @@ test_uploads_left_behind(void **state)
     rig_stop(&rig);
 }
 
+/* Borrows what connections may have at the very most, or leaves `left` of it; how much it was. */
+static size_t
+borrow_all_but(struct rig *rig, size_t left)
+{
+    size_t sum = 0;
+    for (size_t step = (size_t)1 << 20; step > 0; step /= 2) {
+        while (cmd_memory_borrow_forced(rig->thread, step))
+            sum += step;
+    }
+    assert_true(sum >= left);
+    cmd_memory_repay(rig->thread, left);
+    return sum - left;
+}
+
+/* What was answered before an upload that cannot go on is its client's, and nobody else's. */
+static void
+test_answers_before_a_refused_upload(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "x", 5);
+    int gone = rig_connect(&rig), fd = rig_connect(&rig), other = rig_connect(&rig);
+    struct text packet = {0};
+    add_text(&packet, "get x\r\nset u 0 0 100000\r\n");
+    add_block(&packet, 3000);
+    size_t sum = borrow_all_but(&rig, 0);
+    script_give(fd, packet.at, packet.len);
+    script_give(gone, packet.at, packet.len);
+    script_window(gone, 0);
+    script_give_text(other, "mn\r\n");
+    rig_run(&rig);
+    assert_replies(other, "MN\r\n");
+    assert_replies(fd, "VALUE x 0 5\r\nahovc\r\nEND\r\n");
+    assert_true(script_closed(fd));
+    assert_true(script_closed(gone));
+    cmd_memory_repay(rig.thread, sum);
+    drop(&packet);
+    rig_stop(&rig);
+}
+
 /*
  * Clients that wait for memory and send no more: one whose upload can never be complete is closed at
  * once, the other is served.
@@ -1572,6 +1613,7 @@ main(void)
         cmocka_unit_test(test_stuck_reader_alone),
         cmocka_unit_test(test_still_uploads),
         cmocka_unit_test(test_uploads_left_behind),
+        cmocka_unit_test(test_answers_before_a_refused_upload),
         cmocka_unit_test(test_gone_while_waiting),
         cmocka_unit_test(test_stuck_uploads),
         cmocka_unit_test(test_stuck_lines),
