@@ -75,18 +75,21 @@ begin_upload(struct conn_worker *w, struct visit *v, struct cmd_upload *upload)
     c->upload = upload;
     c->upload_turn = w->turn;
     if (!purse_force(w, c, purse_held(c))) {
-        visit_send(w, v);          /* what stands before it has been executed */
-        c->closing = c->broken = true;
+        c->closing = c->broken = true;    /* gently: answers before it are on their way */
         return VISIT_CLOSES;
     }
     return feed(w, v);
 }
 
+/*
+ * What stands before it is sent first: the upload of a client that does not read its answers would
+ * keep its share where it cannot be set aside.
+ */
 enum visit_stop
 body_begin(struct conn_worker *w, struct visit *v, const struct request *req)
 {
     struct conn *c = v->conn;
-    if (!reply_has_room(&w->reply, CMD_LINE_BYTES, 0) && !visit_send(w, v))
+    if (!visit_send(w, v))
         return VISIT_BLOCKED;
     size_t block = req->value_bytes + proto_tail_bytes(req);
     size_t there = v->len - v->done - req->line_bytes;

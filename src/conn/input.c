@@ -200,7 +200,7 @@ input_receive(struct conn_worker *w, struct visit *v)
             conn_close(w, c);
             return false;
         }
-        if (!c->in_ready && c->upload == NULL) {
+        if (!c->in_ready) {
             conn_rest(w, c);
             return false;
         }

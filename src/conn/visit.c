@@ -273,6 +273,7 @@ settle_down(struct conn_worker *w, struct visit *v)
 {
     struct conn *c = v->conn;
     if (UNLIKELY(c->out != NULL)) {
+        DCHECK(c->upload == NULL);     /* nobody could set it aside here */
         conn_wait_for(w, c, CONN_WAIT_OUTPUT);
         return;
     }

@@ -18,8 +18,9 @@
  *
  * Buffers.  `in` holds received bytes that have not been executed: in_at..in_at+in_len.  in_ready
  * says that whole requests may be among them, so nothing is received until they are done.  `out`
- * holds the rest of a reply; while it is there, nothing is executed and nothing received.  Of a
- * value in pieces nothing needs to be kept: the cursor says what has been sent of it.
+ * holds the rest of a reply; while it is there, nothing is executed and nothing received, and there
+ * is no upload.  Of a value in pieces nothing needs to be kept: the cursor says what has been sent
+ * of it.
  *
  * Bulk.  What concerns long values is done after everything else of a turn, for BULK_BYTES_PER_TURN
  * over all connections, the longest waiting first.

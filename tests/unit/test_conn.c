@@ -1009,6 +1009,40 @@ test_still_uploads(void **state)
     rig_stop(&rig);
 }
 
+/* An upload does not begin before the answers in front of it have been taken. */
+static void
+test_uploads_of_those_who_do_not_read(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 25 };
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "x", 5);
+    struct text packet = {0}, rest = {0};
+    add_text(&packet, "get x\r\nset u 0 0 200000\r\n");
+    add_block(&packet, 3000);
+    int fds[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = rig_connect(&rig);
+        script_window(fds[i], 3);
+        script_give(fds[i], packet.at, packet.len);
+        rig_run(&rig);
+    }
+    struct store_stats stats;
+    store_stats_read(rig.store, &stats);
+    assert_int_equal(stats.lent_bytes, 0);
+    store_value(&rig, "v", 200000);
+    script_window(fds[0], 1000);
+    add_block(&rest, 197000);
+    add_text(&rest, "\r\n");
+    script_give(fds[0], rest.at, rest.len);
+    rig_run(&rig);
+    assert_replies(fds[0], "VALUE x 0 5\r\nahovc\r\nEND\r\nSTORED\r\n");
+    drop(&packet);
+    drop(&rest);
+    rig_stop(&rig);
+}
+
 /* What those leave behind who never come back takes no room. */
 static void
 test_uploads_left_behind(void **state)
@@ -1612,6 +1646,7 @@ main(void)
         cmocka_unit_test(test_stuck_readers_who_hold_nothing),
         cmocka_unit_test(test_stuck_reader_alone),
         cmocka_unit_test(test_still_uploads),
+        cmocka_unit_test(test_uploads_of_those_who_do_not_read),
         cmocka_unit_test(test_uploads_left_behind),
         cmocka_unit_test(test_answers_before_a_refused_upload),
         cmocka_unit_test(test_gone_while_waiting),
