@@ -7,27 +7,30 @@
  */
 #include "worker.h"
 
-#define LOOKED_AT_MAX 32u
-#define STILL_S 2                 /* as STILL_TURNS, where turns are rare */
 #define ASIDE_COST_BYTES ((size_t)64 << 10)
 
+static bool
+is_still(const struct conn_worker *w, const struct conn *c)
+{
+    return w->turn - c->upload_turn >= STILL_TURNS;
+}
+
+/* Those that were looked at go to the end: a few bytes bring one there as well as many. */
 bool
 body_reclaim(struct conn_worker *w)
 {
-    struct list *head = &w->queues[CONN_WAIT_HOLDING];
-    unsigned most = LOOKED_AT_MAX;
-    for (struct list *at = head->next; at != head && most > 0; at = at->next, most--) {
+    struct list *head = &w->queues[CONN_WAIT_BLOCK], *last = head->prev, *at = NULL;
+    for (; at != last && w->looks_left > 0 && !list_empty(head); w->looks_left--) {
+        at = head->next;
         struct conn *c = LIST_ENTRY(at, struct conn, queue);
-        if (c->upload == NULL)
-            continue;
-        if (w->turn - c->upload_turn < STILL_TURNS && w->now_s - c->progress_s < STILL_S)
-            return false;    /* those behind it were served later */
-        if (cmd_upload_set_aside(w->config.cmd, c->upload)) {
+        if (is_still(w, c) && cmd_upload_set_aside(w->config.cmd, c->upload)) {
             conn_count(w, CONN_conn_uploads_set_aside, 1);
             conn_count_bulk(w, ASIDE_COST_BYTES);
             conn_wait_for(w, c, CONN_WAIT_ASIDE);
             return true;
         }
+        list_take(at);
+        list_append(head, at);
     }
     return false;
 }
@@ -73,7 +76,6 @@ begin_upload(struct conn_worker *w, struct visit *v, struct cmd_upload *upload)
 {
     struct conn *c = v->conn;
     c->upload = upload;
-    c->upload_turn = w->turn;
     if (!purse_force(w, c, purse_held(c))) {
         c->closing = c->broken = true;    /* gently: answers before it are on their way */
         return VISIT_CLOSES;
@@ -166,7 +168,7 @@ receive_block(struct conn_worker *w, struct visit *v)
             return VISIT_RUNS;
         }
         cmd_upload_filled(w->config.cmd, c->upload, (size_t)n);
-        c->progress_s = w->now_s;
+        conn_moved(w, c, (size_t)n);
         conn_count(w, CONN_bytes_read, (size_t)n);
         conn_count_bulk(w, (size_t)n);
         received += (size_t)n;
@@ -184,7 +186,8 @@ body_receive(struct conn_worker *w, struct visit *v)
         v->in = c->in + c->in_at;
         v->len = c->in_len;
     }
-    c->upload_turn = w->turn;
+    if (UNLIKELY(cmd_upload_is_aside(c->upload)))
+        c->upload_turn = w->turn;
     v->stop = feed(w, v);
     if (v->stop == VISIT_RUNS)
         v->stop = receive_block(w, v);

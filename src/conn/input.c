@@ -176,7 +176,7 @@ receive(struct conn_worker *w, struct visit *v)
     v->len = c->in_len + (size_t)n;
     if (v->in != c->in)
         w->arena_used += v->len;
-    c->progress_s = w->now_s;
+    conn_moved(w, c, (size_t)n);
     conn_count(w, CONN_bytes_read, (size_t)n);
     if (accept_input(v))
         return true;

@@ -115,7 +115,7 @@ output_send(struct conn_worker *w, struct conn *c, size_t *sent)
     size_t n = send_reply(w, c, sent), end = r->bytes;
     if (UNLIKELY(n < end) && !c->broken) {
         c->broken = !keep_part(w, c, n, end);
-        c->progress_s = w->now_s;
+        conn_progress(w, c);
     }
     output_forget(w);
     return n == end;
@@ -138,8 +138,7 @@ output_send_window(struct conn_worker *w, struct conn *c, size_t *sent)
             all = false;
         else if (n < from)
             c->broken = !keep_part(w, c, n, from);
-        if (n > 0 || c->wait != CONN_WAIT_OUTPUT)
-            c->progress_s = w->now_s;
+        conn_moved(w, c, n);
     }
     c->cursor.window = 0;
     output_forget(w);
@@ -159,7 +158,7 @@ output_flush(struct conn_worker *w, struct conn *c)
     conn_count_bulk(w, (size_t)n);
     c->out_at += (size_t)n;
     if (n > 0)
-        c->progress_s = w->now_s;
+        conn_moved(w, c, (size_t)n);
     if (c->out_at < c->out_len)
         return false;
     output_drop(w, c);

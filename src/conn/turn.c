@@ -13,6 +13,8 @@
 #define SWEEP_MS 1000
 #define SWEEP_WAITED_MS 20        /* others wait for what is held here */
 #define BULK_VISITS_MAX 64u
+#define UPLOADS_LOOKED_AT 32u
+#define STUCK_LOOKED_AT 4096      /* of each queue, in a sweep */
 #define HOARDERS_LOOKED_AT 256
 #define HOARDERS_PER_SWEEP 4
 
@@ -197,23 +199,33 @@ others_wait(const struct conn_worker *w)
     return atomic_load_explicit(&w->config.shared->memory_waiters, memory_order_relaxed) > 0;
 }
 
+/* In OUTPUT it may keep nothing from anybody. */
+static bool
+is_stuck(const struct conn_worker *w, const struct conn *c, uint32_t limit_s)
+{
+    return w->now_s - c->progress_s >= limit_s &&
+           (c->wait != CONN_WAIT_OUTPUT || purse_held(c) > sizeof *c + CONN_FREE_BYTES);
+}
+
+/* They stand in no order; those that stay go to the end, so that all have their turn. */
 static void
 sweep_stuck(struct conn_worker *w, enum conn_wait which, uint32_t limit_s,
             enum conn_counter counted)
 {
     if (!others_wait(w))
         return;
-    struct list *head = &w->queues[which];
-    for (struct list *at = head->next, *next; at != head; at = next) {
-        next = at->next;
+    struct list *head = &w->queues[which], *last = head->prev, *at = NULL;
+    for (unsigned most = STUCK_LOOKED_AT; at != last && most > 0 && !list_empty(head); most--) {
+        at = head->next;
         struct conn *c = LIST_ENTRY(at, struct conn, queue);
-        if (w->now_s - c->progress_s < limit_s)
-            return;
-        if (which == CONN_WAIT_OUTPUT && purse_held(c) <= sizeof *c + CONN_FREE_BYTES)
-            continue;    /* it keeps nothing from anybody */
-        conn_count(w, counted, 1);
-        c->closing = false;
-        conn_close(w, c);
+        if (is_stuck(w, c, limit_s)) {
+            conn_count(w, counted, 1);
+            c->closing = false;
+            conn_close(w, c);
+        } else {
+            list_take(at);
+            list_append(head, at);
+        }
     }
 }
 
@@ -267,6 +279,7 @@ sweep(struct conn_worker *w)
     purse_return(w);
     sweep_stuck(w, CONN_WAIT_OUTPUT, STUCK_READER_S, CONN_conn_closed_stuck_reader);
     sweep_stuck(w, CONN_WAIT_HOLDING, STUCK_UPLOAD_S, CONN_conn_closed_stuck_upload);
+    sweep_stuck(w, CONN_WAIT_BLOCK, STUCK_UPLOAD_S, CONN_conn_closed_stuck_upload);
     sweep_stuck(w, CONN_WAIT_ASIDE, STUCK_UPLOAD_S, CONN_conn_closed_stuck_upload);
     sweep_hoarders(w);
     sweep_idle(w);
@@ -283,7 +296,8 @@ next_timeout_ms(const struct conn_worker *w, bool store_busy)
         !list_empty(&queues[CONN_WAIT_REPLY]) || !list_empty(&queues[CONN_WAIT_UPLOAD]))
         return store_busy ? 0 : PARKED_RETRY_MS;
     if (!list_empty(&queues[CONN_WAIT_OUTPUT]) || !list_empty(&queues[CONN_WAIT_HOLDING]) ||
-        !list_empty(&queues[CONN_WAIT_ASIDE]) || !list_empty(&w->idle) || w->heap_kept > 0)
+        !list_empty(&queues[CONN_WAIT_BLOCK]) || !list_empty(&queues[CONN_WAIT_ASIDE]) ||
+        !list_empty(&w->idle) || w->heap_kept > 0)
         return others_wait(w) ? SWEEP_WAITED_MS : SWEEP_MS;
     return -1;
 }
@@ -298,6 +312,8 @@ conn_turn(struct conn_worker *w, const struct loop_event *events, unsigned count
     w->visit_count = 0;
     w->turn++;
     w->bulk_left = BULK_BYTES_PER_TURN;
+    w->waited = others_wait(w);
+    w->looks_left = UPLOADS_LOOKED_AT;
     if (UNLIKELY(w->starved))
         purse_probe(w);
     gather_events(w, events, count);

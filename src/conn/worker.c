@@ -169,6 +169,7 @@ state_of(const struct conn *c)
     switch ((enum conn_wait)c->wait) {
     case CONN_WAIT_INPUT:
     case CONN_WAIT_HOLDING:
+    case CONN_WAIT_BLOCK:
     case CONN_WAIT_ASIDE:
         if (c->swallow > 0)
             return CONN_STATE_SWALLOW;
@@ -189,27 +190,31 @@ state_of(const struct conn *c)
     return CONN_STATE_NEW_CMD;
 }
 
-/* Its place among those that wait for the same: the one without progress for longest is first. */
+/* It waits for the same once more: behind the others. */
 static bool
-goes_to_tail(const struct conn_worker *w, const struct conn *c)
+goes_to_tail(enum conn_wait wait)
 {
-    switch ((enum conn_wait)c->wait) {
-    case CONN_WAIT_HOLDING:
-    case CONN_WAIT_ASIDE:
-    case CONN_WAIT_OUTPUT:
-        return c->progress_s == w->now_s;
-    case CONN_WAIT_STORE:
-    case CONN_WAIT_REPLY:
-    case CONN_WAIT_READY:
-    case CONN_WAIT_BULK:
-        return true;
-    case CONN_WAIT_INPUT:
-    case CONN_WAIT_MEMORY:
-    case CONN_WAIT_UPLOAD:
-    case CONN_WAIT_COUNT:
-        break;
+    return wait == CONN_WAIT_STORE || wait == CONN_WAIT_REPLY || wait == CONN_WAIT_READY ||
+           wait == CONN_WAIT_BULK;
+}
+
+/* What a connection waits for here is not up to its client. */
+static bool
+excuses(enum conn_wait wait)
+{
+    return wait > CONN_WAIT_OUTPUT && wait != CONN_WAIT_BULK;
+}
+
+/* For the time of progress it does not count how long it was excused; in INPUT it kept nothing. */
+static void
+leave_place(struct conn_worker *w, struct conn *c)
+{
+    if (c->wait == CONN_WAIT_INPUT) {
+        conn_progress(w, c);
+    } else if (excuses((enum conn_wait)c->wait)) {
+        c->progress_s += w->now_s - c->excused_s;
+        c->upload_turn = w->turn;
     }
-    return false;
 }
 
 static void
@@ -217,13 +222,15 @@ change_place(struct conn_worker *w, struct conn *c, enum conn_wait wait)
 {
     bool same = c->wait == wait;
     if (!same) {
+        leave_place(w, c);
+        c->excused_s = w->now_s;
         count_waiter(w, c, (uint32_t)-1);
         c->wait = (uint8_t)wait;
         count_waiter(w, c, 1);
         if (conn_wants_memory(c))
             conn_count(w, CONN_conn_memory_waits, 1);
     }
-    if (!same || goes_to_tail(w, c)) {
+    if (!same || goes_to_tail(wait)) {
         list_take(&c->queue);
         if (wait != CONN_WAIT_INPUT)
             list_append(&w->queues[wait], &c->queue);
@@ -251,7 +258,9 @@ conn_rest(struct conn_worker *w, struct conn *c)
         conn_wait_for(w, c, CONN_WAIT_READY);
     else if (UNLIKELY(c->upload != NULL && cmd_upload_is_aside(c->upload)))
         conn_wait_for(w, c, CONN_WAIT_ASIDE);
-    else if (UNLIKELY(c->upload != NULL || c->in_cap > CONN_FREE_BYTES))
+    else if (UNLIKELY(c->upload != NULL))
+        conn_wait_for(w, c, CONN_WAIT_BLOCK);
+    else if (UNLIKELY(c->in_cap > CONN_FREE_BYTES))
         conn_wait_for(w, c, CONN_WAIT_HOLDING);
     else
         conn_wait_for(w, c, CONN_WAIT_INPUT);

@@ -5,7 +5,8 @@
  * the first are queues of the worker:
  *
  *     INPUT     idle, or a small part of a request is kept: the loop tells when there is more
- *     HOLDING   the same, but an upload or more than CONN_FREE_BYTES of input are held
+ *     HOLDING   the same, but more than CONN_FREE_BYTES of input are held
+ *     BLOCK     the same, for the rest of a data block that is uploaded
  *     ASIDE     the same, but the upload has given its memory back for others that wait
  *     OUTPUT    part of a reply is kept: the loop tells when the socket takes more
  *     STORE     the store needs a moment (CMD_AGAIN): tried again each turn
@@ -32,6 +33,11 @@
  * a time); a reply of at most OUTPUT_UNCOVERED_MAX, or CONN_FREE_BYTES once the allowance is known
  * to be used up.  Where even that is refused the connection is closed.
  *
+ * Progress.  A connection in HOLDING, BLOCK, ASIDE or OUTPUT keeps memory from others while it
+ * makes none.  Any byte that is moved counts where nobody waits for memory; where somebody does, it
+ * takes PROGRESS_BYTES, or a byte now and then would hold a large buffer for ever.  The clock
+ * stands still where a connection waits for something that is not up to its client.
+ *
  * What is freed is not given back to the store before the heap has given it back to the system:
  * else memory would be used twice.  Blocks of HEAP_BYTES_MAX and more are mappings of their own.
  */
@@ -57,16 +63,17 @@
 #define STUCK_READER_S 30
 #define STUCK_UPLOAD_S 10
 #define PARKED_RETRY_MS 1
-#define STILL_TURNS 64u           /* an upload that was not heard of in these may be set aside */
+#define STILL_TURNS 64u           /* an upload without progress in these may be set aside */
+#define PROGRESS_BYTES 4096u      /* fewer are none, while others wait */
 #define HEAP_KEPT_MAX ((size_t)512 << 10)      /* freed: then the heap is made to return it */
 #define BULK_BYTES_PER_TURN ((size_t)256 << 10)
 #define BULK_REPLY_MIN ((size_t)16 << 10)      /* shorter ones are not counted as bulk */
 #define COPY_OUT_MAX ((size_t)8 << 20)         /* of a long value, where there is memory to spare */
 
 enum conn_wait {
-    CONN_WAIT_INPUT, CONN_WAIT_HOLDING, CONN_WAIT_ASIDE, CONN_WAIT_OUTPUT, CONN_WAIT_STORE,
-    CONN_WAIT_MEMORY, CONN_WAIT_REPLY, CONN_WAIT_UPLOAD, CONN_WAIT_READY, CONN_WAIT_BULK,
-    CONN_WAIT_COUNT
+    CONN_WAIT_INPUT, CONN_WAIT_HOLDING, CONN_WAIT_BLOCK, CONN_WAIT_ASIDE, CONN_WAIT_OUTPUT,
+    CONN_WAIT_STORE, CONN_WAIT_MEMORY, CONN_WAIT_REPLY, CONN_WAIT_UPLOAD, CONN_WAIT_READY,
+    CONN_WAIT_BULK, CONN_WAIT_COUNT
 };
 
 /* What `stats conns` shows, under memcached's names. */
@@ -101,8 +108,10 @@ struct conn {
     size_t out_at, out_len;
     size_t lent;
     size_t lent_wanted;               /* MEMORY, REPLY: go on when lent is this much; UPLOAD: 0 */
-    uint32_t progress_s;              /* HOLDING, ASIDE, OUTPUT: when bytes were moved last */
-    uint32_t upload_turn;             /* number of the turn in which the upload was served last */
+    uint32_t progress_s;              /* when it made progress last, less what it was excused */
+    uint32_t excused_s;               /* since when it waits for what is not up to its client */
+    uint32_t upload_turn;             /* in which its upload made progress, or was admitted again */
+    uint32_t moved;                   /* bytes since the last progress */
     struct list queue;                /* of c->wait, unless that is INPUT */
     struct list idle;                 /* worker->idle, oldest command first */
     struct conn_link link;            /* worker->all; guarded by worker->all_lock */
@@ -147,6 +156,8 @@ struct conn_worker {
     uint32_t swept_s;
     uint32_t turn;                    /* number of this one */
     bool starved;                     /* the allowance was found used up */
+    bool waited;                      /* somebody waits for memory, here or on another worker */
+    unsigned looks_left;              /* at uploads that might be set aside */
     size_t bulk_left;                 /* of BULK_BYTES_PER_TURN */
     size_t heap_freed;                /* bytes, freed and still charged to a connection */
     size_t heap_kept;                 /* freed and charged to nobody: borrowed by the worker */
@@ -171,7 +182,7 @@ struct conn_worker {
 /* Moves the connection to another place and tells the loop what it waits for. */
 void conn_wait_for(struct conn_worker *w, struct conn *c, enum conn_wait wait);
 
-/* conn_wait_for() more input: INPUT or HOLDING, or READY where the loop will not tell. */
+/* conn_wait_for() more input, or READY where the loop will not tell. */
 void conn_rest(struct conn_worker *w, struct conn *c);
 void conn_close(struct conn_worker *w, struct conn *c);
 
@@ -192,6 +203,23 @@ static inline void
 conn_count_bulk(struct conn_worker *w, size_t bytes)
 {
     w->bulk_left = w->bulk_left > bytes ? w->bulk_left - bytes : 0;
+}
+
+static inline void
+conn_progress(struct conn_worker *w, struct conn *c)
+{
+    c->progress_s = c->excused_s = w->now_s;
+    c->upload_turn = w->turn;
+    c->moved = 0;
+}
+
+/* Received or sent. */
+static inline void
+conn_moved(struct conn_worker *w, struct conn *c, size_t bytes)
+{
+    c->moved += (uint32_t)bytes;
+    if (LIKELY(!w->waited) || c->moved >= PROGRESS_BYTES)
+        conn_progress(w, c);
 }
 
 /* What it will do when its socket is ready concerns a long value. */
@@ -287,7 +315,7 @@ void output_drop(struct conn_worker *w, struct conn *c);
 /* The request at in[done] is PARSE_BODY. */
 enum visit_stop body_begin(struct conn_worker *w, struct visit *v, const struct request *req);
 
-/* An upload that has not moved for a while gives its memory back.  False: there is none. */
+/* An upload that is still gives its memory back.  False: none was found among the next ones. */
 bool body_reclaim(struct conn_worker *w);
 
 /* A whole visit of a connection with an upload, finish included. */

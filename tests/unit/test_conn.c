@@ -1175,6 +1175,156 @@ test_stuck_uploads(void **state)
     rig_stop(&rig);
 }
 
+/* Half a line of a get, longer than what a connection may keep uncovered. */
+static int
+begin_line(struct rig *rig)
+{
+    int fd = rig_connect(rig);
+    struct text half = {0};
+    add_text(&half, "get");
+    while (half.len < 20000)
+        add_text(&half, " kkkkkkkkkkkkkkkkkkk");
+    script_give(fd, half.at, half.len);
+    rig_run(rig);
+    drop(&half);
+    return fd;
+}
+
+/* A byte now and then is no progress while somebody waits: lines, uploads, readers. */
+static void
+test_trickling(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 60000);
+    int line = begin_line(&rig), upload = begin_upload(&rig, 1, 100000), reader = rig_connect(&rig),
+        moving = begin_upload(&rig, 2, 50000);
+    script_window(reader, 1000);
+    script_give_text(reader, "get v\r\n");
+    rig_run(&rig);
+    struct text part = {0};
+    add_block(&part, 3000);
+    for (unsigned s = 0; s < 200; s++) {
+        if (s == 100)
+            rig.shared.memory_waiters++;       /* on another worker */
+        rig.now_s++;
+        if (!script_closed(line))
+            script_give_text(line, "k");
+        if (!script_closed(upload))
+            script_give_text(upload, "u");
+        if (s % 4 == 0 && s < 160)
+            script_give(moving, part.at, part.len);
+        script_window(reader, 1);
+        rig_turn(&rig);
+        rig_turn(&rig);
+        assert_int_equal(script_closed(line), s >= 109);
+        assert_int_equal(script_closed(upload), s >= 109);
+        assert_int_equal(script_closed(reader), s >= 129);
+        assert_false(script_closed(moving) && s < 160);
+    }
+    assert_true(script_closed(moving));
+    rig.shared.memory_waiters--;
+    drop(&part);
+    rig_stop(&rig);
+}
+
+/* Uploads that get a byte in every turn are still, too, whoever else holds memory. */
+static void
+test_trickling_uploads_are_set_aside(void **state)
+{
+    enum { LINES = 40, UPLOADS = 5 };
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){.memory_bytes = (size_t)32 << 20});
+    int fds[UPLOADS];
+    for (int i = 0; i < LINES; i++)
+        begin_line(&rig);
+    for (int i = 0; i < UPLOADS; i++)
+        fds[i] = begin_upload(&rig, i, 100000);
+    rig.shared.memory_waiters++;               /* on another worker */
+    for (unsigned turn = 0; turn < 100; turn++) {
+        for (int i = 0; i < UPLOADS; i++)
+            script_give_text(fds[i], "u");
+        rig_turn(&rig);
+        if (turn == 50)
+            assert_int_equal(rig_counter(&rig, CONN_conn_uploads_set_aside), 0);
+    }
+    assert_in_range(rig_counter(&rig, CONN_conn_uploads_set_aside), UPLOADS, 2 * UPLOADS);
+    rig.shared.memory_waiters--;
+    rig_stop(&rig);
+}
+
+/* Who had to wait for its share for long is not taken for stuck when it gets it. */
+static void
+test_waiting_is_not_standing_still(void **state)
+{
+    enum { UPLOADS = 20 };
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int fds[UPLOADS];
+    struct text part = {0};
+    add_line(&part, "set u 0 0 200000\r\n");
+    add_block(&part, 20000);
+    for (int i = 0; i < UPLOADS; i++) {
+        fds[i] = rig_connect(&rig);
+        script_give(fds[i], part.at, part.len);
+    }
+    rig.shared.memory_waiters++;               /* on another worker */
+    for (unsigned s = 0; s < 20; s++) {
+        rig.now_s++;
+        rig_turn(&rig);
+        for (int i = 0; i < UPLOADS; i++) {
+            if (script_unread(fds[i]) == 0 && s < 12)
+                script_give(fds[i], part.at + 100, 5000);
+            else if (script_unread(fds[i]) == 0 && s == 12)
+                script_hang_up(fds[i]);        /* the next ones are admitted */
+        }
+        assert_int_equal(rig_counter(&rig, CONN_conn_closed_stuck_upload), 0);
+    }
+    assert_in_range(rig.closed, 1, UPLOADS - 1);
+    rig.shared.memory_waiters--;
+    drop(&part);
+    rig_stop(&rig);
+}
+
+/* What is received at the end of such a wait is progress of that moment. */
+static void
+test_waiting_for_a_buffer_is_not_standing_still(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    int line = begin_line(&rig);
+    struct text more = {0};
+    add_block(&more, 60000);
+    size_t sum = 0;
+    for (size_t step = (size_t)1 << 20; step > 0; step /= 2) {
+        while (cmd_memory_borrow(rig.thread, step))
+            sum += step;
+    }
+    rig.shared.memory_waiters++;               /* on another worker */
+    script_give(line, more.at, more.len);
+    for (unsigned s = 0; s < 9; s++) {
+        rig_turn(&rig);
+        rig.now_s++;
+    }
+    assert_true(rig.shared.memory_waiters > 1);
+    assert_true(script_unread(line) > 0);
+    cmd_memory_repay(rig.thread, sum);
+    for (unsigned s = 0; s < 9; s++) {
+        for (unsigned turns = 0; turns < 5; turns++)
+            rig_turn(&rig);
+        rig.now_s++;
+    }
+    assert_int_equal(script_unread(line), 0);
+    assert_false(script_closed(line));
+    rig.shared.memory_waiters--;
+    drop(&more);
+    rig_stop(&rig);
+}
+
 /* Half lines of a get hold memory too. */
 static void
 test_stuck_lines(void **state)
@@ -1651,6 +1801,10 @@ main(void)
         cmocka_unit_test(test_answers_before_a_refused_upload),
         cmocka_unit_test(test_gone_while_waiting),
         cmocka_unit_test(test_stuck_uploads),
+        cmocka_unit_test(test_trickling),
+        cmocka_unit_test(test_trickling_uploads_are_set_aside),
+        cmocka_unit_test(test_waiting_is_not_standing_still),
+        cmocka_unit_test(test_waiting_for_a_buffer_is_not_standing_still),
         cmocka_unit_test(test_stuck_lines),
         cmocka_unit_test(test_many_incomplete),
         cmocka_unit_test(test_idle_timeout),
