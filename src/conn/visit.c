@@ -14,6 +14,7 @@
 #include "obs/log.h"
 
 #define FULL_ROUNDS_MAX 8         /* calls for one get of many keys; then others have their turn */
+#define LIST_GROWTH_BYTES 512     /* of statistics, while they wait: their numbers get longer */
 #define LOGGED_LINE_MAX 512       /* -vv: longer command lines are cut */
 
 /* Not text alone: `in` is not empty, and its first byte may be the connection's first. */
@@ -85,7 +86,8 @@ visit_send(struct conn_worker *w, struct visit *v)
 
 /*
  * A long list of statistics must be covered before it is sent, because what the socket leaves has
- * to be kept whatever the allowance says.  Making it once more changes nothing.
+ * to be kept whatever the allowance says; or the socket must have room for it.  Making it once more
+ * changes nothing, but that it may be a little longer then.
  */
 static enum visit_stop
 execute_stats(struct conn_worker *w, struct visit *v, const struct request *req)
@@ -97,9 +99,10 @@ execute_stats(struct conn_worker *w, struct visit *v, const struct request *req)
     enum cmd_outcome outcome = cmd_execute(w->config.cmd, req, &c->cursor, r);
     CHECK(outcome == CMD_DONE);
     size_t uncovered = w->starved ? CONN_FREE_BYTES : OUTPUT_UNCOVERED_MAX;
-    if (r->bytes <= uncovered || purse_cover(w, c, purse_held(c) + r->bytes))
+    if (r->bytes <= uncovered || purse_cover(w, c, purse_held(c) + r->bytes) ||
+        wire_room(&c->wire) >= r->bytes)
         return VISIT_RUNS;
-    c->lent_wanted = purse_held(c) + r->bytes;
+    c->lent_wanted = purse_held(c) + r->bytes + LIST_GROWTH_BYTES;
     reply_clear(r);
     return VISIT_WAITS;
 }

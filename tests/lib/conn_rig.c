@@ -19,10 +19,11 @@ rig_clock(void *ctx)
 static bool
 rig_stats(void *ctx, struct slice name, struct stats_sink *sink)
 {
-    (void)ctx;
-    if (name.len == 0)
+    bool is_long = slice_equal(name, SLICE("long"));
+    ((struct rig *)ctx)->lists++;
+    for (unsigned i = 0; i < (is_long ? RIG_LONG_LIST : name.len == 0); i++)
         sink->emit(sink->ctx, "threads", "1");
-    return name.len == 0 || slice_equal(name, SLICE("reset"));
+    return name.len == 0 || is_long || slice_equal(name, SLICE("reset"));
 }
 
 static void

@@ -14,6 +14,7 @@
 #include "store/store.h"
 #include "wire_script.h"
 
+#define RIG_LONG_LIST 300               /* lines of `stats long` */
 #define RIG_ITEM_BYTES_MAX ((size_t)256 << 10)
 
 struct rig_options {
@@ -33,6 +34,7 @@ struct rig {
     struct conn_shared shared;
     struct conn_worker *worker;
     unsigned opened, closed;
+    unsigned lists;                     /* of statistics, made so far */
     int timeout_ms;                     /* as the last turn returned it */
 };
 

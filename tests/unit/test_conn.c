@@ -511,6 +511,36 @@ test_statistics_end_a_turn(void **state)
     }
 }
 
+/* Statistics are for those who want to know why others wait. */
+static void
+test_statistics_while_starved(void **state)
+{
+    enum { BYTES = RIG_LONG_LIST * sizeof "STAT threads 1\r" + sizeof "END\r" };
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    size_t sum = 0;
+    for (size_t step = (size_t)1 << 20; step > 0; step /= 2) {
+        while (cmd_memory_borrow(rig.thread, step))
+            sum += step;
+    }
+    int reads = rig_connect(&rig), pauses = rig_connect(&rig);
+    script_give_text(reads, "stats long\r\n");
+    script_window(reads, BYTES + 5000);
+    script_give_text(pauses, "stats long\r\n");
+    script_window(pauses, 1000);
+    rig_run(&rig);
+    assert_int_equal(script_taken(reads).len, BYTES);
+    assert_int_equal(script_taken(pauses).len, 0);
+    assert_in_range(rig.lists, 2, 4);
+    script_window(pauses, BYTES + 5000);
+    rig_run(&rig);
+    assert_int_equal(script_taken(pauses).len, BYTES);
+    assert_in_range(rig.lists, 3, 5);
+    cmd_memory_repay(rig.thread, sum);
+    rig_stop(&rig);
+}
+
 /* One get of many large values is left between two of them. */
 static void
 test_bytes_quantum(void **state)
@@ -1779,6 +1809,7 @@ main(void)
         cmocka_unit_test(test_stopped_between_batches),
         cmocka_unit_test(test_requests_quantum),
         cmocka_unit_test(test_statistics_end_a_turn),
+        cmocka_unit_test(test_statistics_while_starved),
         cmocka_unit_test(test_long_dump),
         cmocka_unit_test(test_reset_during_a_dump),
         cmocka_unit_test(test_prefixes_without_memory),
