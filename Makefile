@@ -92,7 +92,7 @@ INTERLEAVES := $(if $(SAN),,$(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard \
 CONN_RIG := src/conn/wire_socket.c src/loop/loop_epoll.c tests/lib/wire_script.c tests/lib/conn_rig.c
 OVERRIDE_test_conn = $(CONN_RIG)
 OVERRIDE_fuzz_conn = $(CONN_RIG)
-LINK_test_conn = -Wl,--wrap=malloc,--wrap=realloc
+LINK_test_conn = -Wl,--wrap=malloc,--wrap=realloc,--wrap=proto_parse
 
 # A bench is compiled alone, unless it measures a part of the server from within:
 #   PARTS_<program> = the files of src/ that it is linked with

@@ -135,6 +135,10 @@ enum cmd_outcome cmd_execute(struct cmd_thread *t, const struct request *req,
                              struct cmd_cursor *cursor, struct reply *reply);
 void cmd_unsent(struct cmd_cursor *cursor, size_t bytes);
 
+/* A text get was left (FULL): what remains of it is kept, and the cursor stands in that. */
+void cmd_keep_get(const struct request *req, const char *line, struct cmd_cursor *cursor,
+                  struct proto_get_rest *out);
+
 /*
  * Copies what is left of the value in which the cursor stands (value_bytes - value_at bytes), and
  * moves the cursor to its end.  False: parts of it are gone, nothing has changed.

@@ -227,6 +227,15 @@ cmd_unsent(struct cmd_cursor *cursor, size_t bytes)
     cursor->value_at -= bytes;
 }
 
+void
+cmd_keep_get(const struct request *req, const char *line, struct cmd_cursor *cursor,
+             struct proto_get_rest *out)
+{
+    struct slice keys = {req->keys.at + cursor->key_at, req->keys.len - cursor->key_at};
+    proto_keep_get(req, line, keys, req->key_count - (uint32_t)cursor->key_number, out);
+    cursor->key_at = cursor->key_number = 0;
+}
+
 bool
 cmd_copy_rest(struct cmd_thread *t, struct cmd_cursor *cursor, char *to)
 {

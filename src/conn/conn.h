@@ -11,7 +11,7 @@
  * A turn receives once from every ready connection, parses all complete requests, prefetches
  * their keys, executes connection by connection in order and sends once for each.  Input and
  * output buffers belong to the worker; a connection owns bytes only while a request is incomplete
- * or a reply did not fit its socket.  An idle connection is one struct of about 250 bytes.
+ * or a reply did not fit its socket.  An idle connection is one struct of about 300 bytes.
  *
  * Threads: everything here belongs to the worker's thread, except what says otherwise.
  */

@@ -4,7 +4,8 @@
  * Requests are parsed ahead into the batch, so that the keys of several connections are fetched
  * together; they are executed strictly in order.  Where execution stops -- the socket is full, the
  * store needs a moment, the quantum is used up -- what was parsed ahead is forgotten and the bytes
- * from the stopped request on are kept: parsing them again gives the same requests.
+ * from the stopped request on are kept: parsing them again gives the same requests.  Of a get of
+ * many keys, stopped between two of them, it is kept what it asks for still.
  *
  * The worker's reply belongs to one visit at a time: it is empty when the first request of a visit
  * is executed, and visit_finish() leaves it empty.
@@ -29,6 +30,24 @@ parse_any(struct conn *c, const char *in, size_t len, size_t *searched, struct r
                                                : proto_parse(in, len, searched, req, used);
 }
 
+/* The next request of a visit. */
+static enum parse
+parse_next(struct conn *c, const char *in, size_t len, struct request *req, size_t *used)
+{
+    if (UNLIKELY(c->get_left)) {
+        c->get_left = false;
+        *used = c->rest.line_bytes;
+        proto_rest_of_get(&c->rest, in, req);
+        return PARSE_DONE;
+    }
+    size_t searched = c->searched;
+    enum parse parse = LIKELY(c->protocol == CONN_PROTOCOL_TEXT)
+                           ? proto_parse(in, len, &searched, req, used)
+                           : parse_any(c, in, len, &searched, req, used);
+    c->searched = parse == PARSE_MORE ? (uint32_t)searched : 0;
+    return parse;
+}
+
 /* As long as a list of statistics is made, others could do hundreds of gets. */
 static bool
 ends_turn(const struct request *req)
@@ -45,14 +64,8 @@ visit_parse(struct conn_worker *w, struct visit *v, uint8_t number)
     }
     struct conn *c = v->conn;
     struct request *req = &w->requests[w->batch_count];
-    size_t used = 0, searched = c->searched;
-    c->searched = 0;
-    const char *in = v->in + v->parsed;
-    size_t len = v->len - v->parsed;
-    enum parse parse = LIKELY(c->protocol == CONN_PROTOCOL_TEXT)
-                           ? proto_parse(in, len, &searched, req, &used)
-                           : parse_any(c, in, len, &searched, req, &used);
-    size_t swallow = 0;
+    size_t used = 0, swallow = 0;
+    enum parse parse = parse_next(c, v->in + v->parsed, v->len - v->parsed, req, &used);
     switch (parse) {
     case PARSE_DONE: {
         size_t behind = v->len - v->parsed - used;
@@ -66,7 +79,6 @@ visit_parse(struct conn_worker *w, struct visit *v, uint8_t number)
         v->parse_over = true;
         break;
     case PARSE_MORE:
-        c->searched = searched;
         v->parse_over = true;
         return false;
     }
@@ -208,11 +220,16 @@ run_request(struct conn_worker *w, struct visit *v, const struct request *req,
 {
     if (UNLIKELY(log_enabled(LOG_COMMAND)))
         log_command(v, req);
+    struct conn *c = v->conn;
     enum visit_stop stop = execute_request(w, v, req);
-    if (stop != VISIT_RUNS)
+    if (stop != VISIT_RUNS) {
+        c->get_left = verb_is_get(req->verb) && req->dialect == DIALECT_TEXT;
+        if (c->get_left)
+            cmd_keep_get(req, v->in + v->done, &c->cursor, &c->rest);
         return stop;
+    }
     v->done = item->end;
-    v->conn->swallow = item->swallow;
+    c->swallow = item->swallow;
     if (UNLIKELY(w->reply.bytes >= OUTPUT_BYTES)) {
         if (!visit_send(w, v))
             return VISIT_BLOCKED;

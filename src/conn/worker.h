@@ -93,6 +93,7 @@ struct conn {
     bool closing : 1;                 /* close when `out` is gone */
     bool broken : 1;                  /* the wire failed or was cut: close without sending */
     bool hung_up : 1;                 /* out of the loop, which has nothing more to tell */
+    bool get_left : 1;                /* the request at in_at is `rest` */
     uint8_t protocol : 2;             /* enum conn_protocol */
     _Atomic uint32_t last_command_s;  /* read by walks */
     uint32_t in_at, in_len, in_cap;
@@ -103,7 +104,8 @@ struct conn {
     uint64_t awaited;                 /* UPLOAD, before it is one: bytes not received */
 
     struct cmd_cursor cursor;         /* of the request at in_at */
-    size_t searched;                  /* of the line at in_at, see proto_parse() */
+    struct proto_get_rest rest;       /* of a get that has been parsed, where get_left */
+    uint32_t searched;                /* of the line at in_at, see proto_parse() */
     size_t need;                      /* length of the request at in_at; 0: not known */
     size_t out_at, out_len;
     size_t lent;

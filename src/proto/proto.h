@@ -147,6 +147,22 @@ enum parse proto_parse_binary(const char *in, size_t len, struct request *req, s
  */
 bool proto_next_key(const struct request *req, size_t *cursor, struct slice *out_key);
 
+/* What a text get that was left between two keys asks for still; `keys_at` of its line. */
+struct proto_get_rest {
+    uint32_t line_bytes;
+    uint32_t keys_at, keys_bytes;
+    uint32_t key_count : 24, verb : 8;
+    int32_t exptime;
+};
+
+/*
+ * It is kept, and becomes a request again when the get is gone on with: a line of 1 MiB would else
+ * be parsed each time.  `keys` are those of req that are left.
+ */
+void proto_keep_get(const struct request *req, const char *line, struct slice keys,
+                    uint32_t key_count, struct proto_get_rest *out);
+void proto_rest_of_get(const struct proto_get_rest *rest, const char *line, struct request *req);
+
 /* Takes the first word off *rest, what is left of req->args.  Empty: there are no more. */
 struct slice proto_next_word(struct slice *rest);
 

@@ -215,6 +215,34 @@ parse_gat(struct tokens *t, struct request *req)
     }
 }
 
+_Static_assert(PROTO_GET_LINE_BYTES_MAX < 1 << 23, "key_count");
+
+void
+proto_keep_get(const struct request *req, const char *line, struct slice keys, uint32_t key_count,
+               struct proto_get_rest *out)
+{
+    *out = (struct proto_get_rest){
+        .line_bytes = (uint32_t)req->line_bytes,
+        .keys_at = (uint32_t)(keys.at - line),
+        .keys_bytes = (uint32_t)keys.len,
+        .key_count = key_count & 0xffffff,
+        .verb = (uint8_t)req->verb,
+        .exptime = req->exptime,
+    };
+}
+
+void
+proto_rest_of_get(const struct proto_get_rest *rest, const char *line, struct request *req)
+{
+    size_t at = 0;
+    DCHECK(line[rest->line_bytes - 1] == '\n');
+    request_start(req, (enum verb)rest->verb, rest->line_bytes);
+    req->keys = (struct slice){line + rest->keys_at, rest->keys_bytes};
+    req->key_count = rest->key_count;
+    req->exptime = rest->exptime;
+    (void)proto_next_key(req, &at, &req->key);    /* there may be none: the END is left */
+}
+
 /* ---- set add replace append prepend cas ------------------------------------------------------ */
 
 /* <flags> and <exptime> are read as C's strtoul and strtol read them, and cut to 32 bits. */

@@ -685,6 +685,52 @@ test_long_get_line(void **state)
     rig_stop(&rig);
 }
 
+enum parse __real_proto_parse(const char *in, size_t len, size_t *searched, struct request *req,
+                              size_t *used);
+enum parse __wrap_proto_parse(const char *in, size_t len, size_t *searched, struct request *req,
+                              size_t *used);
+
+static unsigned parses;
+
+enum parse
+__wrap_proto_parse(const char *in, size_t len, size_t *searched, struct request *req, size_t *used)
+{
+    parses++;
+    return __real_proto_parse(in, len, searched, req, used);
+}
+
+/* A line is parsed once, into however many turns its keys are divided. */
+static void
+test_long_get_line_is_parsed_once(void **state)
+{
+    static const char *const verbs[] = {"get ", "gets  ", "gat 0 ", "gats 100 "};
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    for (unsigned i = 0; i < LENGTH(verbs); i++) {
+        int fd = rig_connect(&rig), other = rig_connect(&rig);
+        ask(&rig, other, "set a 3 0 1\r\n1\r\nset b 4 0 1\r\n2\r\n", "STORED\r\nSTORED\r\n");
+        struct text line = {0};
+        bool is_long = verbs[i][1] == 'e';    /* a gat may not be */
+        add_text(&line, verbs[i]);
+        add_text(&line, "a");
+        for (unsigned n = 0; n < (is_long ? 100000 : 7000); n++)
+            add_text(&line, " x");
+        add_text(&line, "  b \r\nmn\r\n");
+        parses = 0;
+        script_give(fd, line.at, line.len);
+        rig_run(&rig);
+        struct slice got = script_taken(fd);
+        if (strchr(verbs[i], 's') == NULL)
+            assert_replies(fd, "VALUE a 3 1\r\n1\r\nVALUE b 4 1\r\n2\r\nEND\r\nMN\r\n");
+        assert_true(got.len > 40);
+        assert_memory_equal(got.at + got.len - 14, "\r\n2\r\nEND\r\nMN\r\n", 14);
+        assert_in_range(parses, 1, is_long ? 20 : 3);
+        drop(&line);
+    }
+    rig_stop(&rig);
+}
+
 /* ---- clients that do not read, do not send, do nothing --------------------------------------- */
 
 static void
@@ -1818,6 +1864,7 @@ main(void)
         cmocka_unit_test(test_hang_up_after_requests),
         cmocka_unit_test(test_server_hangs_up),
         cmocka_unit_test(test_long_get_line),
+        cmocka_unit_test(test_long_get_line_is_parsed_once),
         cmocka_unit_test(test_gat_behind_a_long_reply),
         cmocka_unit_test(test_fast_reader),
         cmocka_unit_test(test_slow_reader),
