@@ -334,11 +334,11 @@ answer_general(struct stats *st, struct stats_sink *sink)
     const struct settings *settings = st->config.settings;
     struct values now;
     struct rusage usage;
+    pthread_mutex_lock(&st->lock);
+    struct values base = st->base;     /* first: a reset meanwhile remembers sums above `now` */
+    pthread_mutex_unlock(&st->lock);
     gather(st, &now);
     getrusage(RUSAGE_SELF, &usage);
-    pthread_mutex_lock(&st->lock);
-    struct values base = st->base;
-    pthread_mutex_unlock(&st->lock);
     for (unsigned i = 0; i < sizeof general / sizeof *general; i++) {
         const char *name = general[i].name;
         char text[TEXT_BYTES];

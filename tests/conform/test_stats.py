@@ -4,6 +4,7 @@ Method: after the same commands the counters of larder and of the peer are equal
 the peer reports is reported.  Then what only larder counts: where its items have gone.
 """
 import re
+import threading
 import time
 
 import pytest
@@ -121,6 +122,33 @@ def test_reset(larder):
     assert int(stats["bytes"]) > 0
     running.play(b"get a\r\n")
     assert running.stats()["get_hits"] == "1"
+
+
+def test_reset_by_somebody_else(larder):
+    """While `stats` is being answered: no number falls below 0, and so becomes a very large one."""
+    running = larder("-t", "4")
+    over = threading.Event()
+
+    def repeat(request, answer):
+        with running.connect() as c:
+            while not over.is_set():
+                c.send(request * 30)
+                c.read(30 * len(answer))
+
+    others = [threading.Thread(target=repeat, args=args) for args in
+              ((b"get none\r\n", b"END\r\n"), (b"stats reset\r\n", b"RESET\r\n"))]
+    for thread in others:
+        thread.start()
+    try:
+        with running.connect() as c:
+            for _ in range(4000):
+                c.send(b"stats\r\n")
+                numbers = re.findall(rb" (\d+)\r\n", c.until(b"END\r\n"))
+                assert max(map(int, numbers)) < 1 << 63
+    finally:
+        over.set()
+        for thread in others:
+            thread.join()
 
 
 def test_words_that_are_too_many(larder, memcached):
