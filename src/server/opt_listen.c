@@ -7,7 +7,8 @@
  * The texts are joined by commas as they come, since that is what `stats settings` shows, and taken
  * apart after all options have been read: the port of an entry without one is that of -p, wherever
  * -p stands.  memcached drops a -l whose text occurs anywhere in an earlier one; here an address
- * that is named twice is used once, which is what that was meant to do.
+ * that is named twice is used once, which is what that was meant to do; twice, with two protocols,
+ * it is refused.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -172,14 +173,22 @@ is_same(const struct listen_spec *a, const struct listen_spec *b)
     return !a->host || strcmp(a->host, b->host) == 0;
 }
 
-static bool
-is_known(const struct listen_spec *specs, unsigned count, const struct listen_spec *spec)
+/* specs[*count] is the next, unless it is known.  Two protocols on any port are two ports. */
+static enum settings_verdict
+add_entry(struct options_parse *p, const struct listen_spec *specs, unsigned *count)
 {
-    for (unsigned i = 0; i < count; i++) {
-        if (is_same(&specs[i], spec))
-            return true;
+    const struct listen_spec *spec = &specs[*count];
+
+    for (unsigned i = 0; i < *count; i++) {
+        if (!is_same(&specs[i], spec))
+            continue;
+        if (specs[i].protocol == spec->protocol)
+            return SETTINGS_RUN;
+        if (spec->port != -1)
+            return BAD_ENTRY(p, "two protocols for \"%s\"", spec->host ? spec->host : "*");
     }
-    return false;
+    ++*count;
+    return SETTINGS_RUN;
 }
 
 enum settings_verdict
@@ -198,9 +207,9 @@ opt_listen_parse(struct options_parse *p)
         return options_refuse(p, SETTINGS_BAD_OPTION, "Failed to allocate memory");
     unsigned count = 0;
     for (char *entry = strtok_r(text, ",;", &rest); entry; entry = strtok_r(NULL, ",;", &rest)) {
-        if (take_entry(p, entry, &specs[count]) == SETTINGS_EXIT)
+        if (take_entry(p, entry, &specs[count]) == SETTINGS_EXIT ||
+            add_entry(p, specs, &count) == SETTINGS_EXIT)
             return SETTINGS_EXIT;
-        count += !is_known(specs, count, &specs[count]);
     }
     s->listens = specs;
     s->listen_count = count;

@@ -463,6 +463,11 @@ static const struct refusal refusals[] = {
      "and 8 characters: \"123456789\""},
     {"-l|tag[a", 71,
      "failed to listen on one of interface(s) tag[a: Invalid tag in socket config: \"[a\""},
+    {"-l|proto[ascii]:a:1,b,proto[binary]:a:1", 71,
+     "failed to listen on one of interface(s) proto[ascii]:a:1,b,proto[binary]:a:1: "
+     "two protocols for \"a\""},
+    {"-l|*|-l|proto[ascii]:*:11211", 71,
+     "failed to listen on one of interface(s) *,proto[ascii]:*:11211: two protocols for \"*\""},
     {"-l|[::1|-p|70000", 64, "ERROR: Invalid port number 70000."},
     /* features to come, beside their rows in the table */
     {"-l|mtls:x", 1, "larderd: -l mtls:x: TLS does not exist in larderd " LARDER_VERSION " yet"},
@@ -829,6 +834,8 @@ listen_lists_are_taken_apart(void **state)
         {"-l|::1", "::1 11211"},
         {"-l|[::1]", "::1 11211"},
         {"-l|[::1]:9", "::1 9!"},
+        {"-l|proto[ascii]:a:1|-l|proto[ascii]:a:1", "a 1!a"},
+        {"-l|proto[ascii]:a:0,proto[binary]:a:0", "a -1!a, a -1!b"},
         {"-l|notls:a:1", "a 1!"},
         {"-l|proto[ascii]:a:1", "a 1!a"},
         {"-l|proto[binary]:a:1,b,proto[negotiating]:c|-B|ascii", "a 1!b, b 11211a, c 11211"},
