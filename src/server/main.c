@@ -274,6 +274,7 @@ make_store(struct server *s)
         .threads_max = set->threads + OTHER_THREADS,
         .cas_enabled = set->cas_enabled,
         .evict = set->evict,
+        .lends = true,
         .huge_pages = set->huge_pages,
         .clock = store_clock,
     };

@@ -5,8 +5,11 @@
  * at the limit; a user that must have its share notes it in `owed`, and housekeeping gives up
  * segments until limit >= used + owed.  Lowering the limit works the same way.
  *
- * Threads: any.  used and owed are changed by atomic read-modify-writes; nothing is ordered by
- * them, the memory itself is handed over by locks.
+ * Where nothing may be evicted, nothing makes way for a connection: so a reserve is kept for them,
+ * beside the limit that all others see.
+ *
+ * Threads: any.  used, owed and drawn are changed by atomic read-modify-writes; nothing is ordered
+ * by them, the memory itself is handed over by locks.
  */
 #ifndef STORE_BUDGET_H
 #define STORE_BUDGET_H
@@ -16,11 +19,56 @@
 #include <stddef.h>
 
 struct budget {
-    atomic_size_t limit;       /* bytes */
+    atomic_size_t limit;       /* bytes, the reserve not among them */
     atomic_size_t used;        /* bytes */
     atomic_size_t owed;        /* bytes that somebody waits for, cleared when taken */
-    atomic_size_t borrowed;    /* bytes, part of used: connections' buffers and lent segments */
+    atomic_size_t borrowed;    /* bytes, of used and drawn: connections' buffers, lent segments */
+    atomic_size_t reserve;     /* bytes for connections alone, when the limit is reached */
+    atomic_size_t drawn;       /* bytes, those of the reserve that are in use */
 };
+
+#define BUDGET_RESERVE_SHARE 32u       /* of all */
+
+/* All that there is, for whoever does not evict and lends (`with_reserve`), or not. */
+static inline void
+budget_set(struct budget *b, size_t bytes, bool with_reserve)
+{
+    size_t reserve = with_reserve ? bytes / BUDGET_RESERVE_SHARE : 0;
+    atomic_store(&b->reserve, reserve);
+    atomic_store(&b->limit, bytes - reserve);
+}
+
+static inline size_t
+budget_all(const struct budget *b)
+{
+    return atomic_load_explicit(&b->limit, memory_order_relaxed) +
+           atomic_load_explicit(&b->reserve, memory_order_relaxed);
+}
+
+static inline bool
+budget_draw(struct budget *b, size_t bytes)
+{
+    size_t drawn = atomic_load_explicit(&b->drawn, memory_order_relaxed);
+    do {
+        if (drawn + bytes > atomic_load_explicit(&b->reserve, memory_order_relaxed))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&b->drawn, &drawn, drawn + bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+/* Fills the reserve up first.  Returns how many bytes it did not need. */
+static inline size_t
+budget_undraw(struct budget *b, size_t bytes)
+{
+    size_t drawn = atomic_load_explicit(&b->drawn, memory_order_relaxed), back;
+    do {
+        back = drawn < bytes ? drawn : bytes;
+    } while (back > 0 &&
+             !atomic_compare_exchange_weak_explicit(&b->drawn, &drawn, drawn - back,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return bytes - back;
+}
 
 /* `keep`: bytes that must remain for others. */
 static inline bool
@@ -66,7 +114,7 @@ budget_wish(struct budget *b, size_t bytes)
 static inline size_t
 budget_allowance(const struct budget *b)
 {
-    return atomic_load_explicit(&b->limit, memory_order_relaxed) / 4;
+    return budget_all(b) / 4;
 }
 
 /* Counts bytes as theirs, unless that makes more than `most`. */

@@ -140,7 +140,7 @@ store_borrow_spare(struct store_thread *t, size_t bytes)
     return borrow(t->store, bytes, budget_allowance(&t->store->budget) / 2);
 }
 
-/* Where nothing may be evicted no item makes way: then it is charged only if there is room. */
+/* Where nothing may be evicted no item makes way: then there is the reserve. */
 bool
 store_borrow_forced(struct store_thread *t, size_t bytes)
 {
@@ -153,6 +153,8 @@ store_borrow_forced(struct store_thread *t, size_t bytes)
         atomic_fetch_add_explicit(&s->budget.used, bytes, memory_order_relaxed);
         return true;
     }
+    if (budget_draw(&s->budget, bytes))
+        return true;
     atomic_fetch_sub_explicit(&s->budget.borrowed, bytes, memory_order_relaxed);
     return false;
 }
@@ -160,6 +162,6 @@ store_borrow_forced(struct store_thread *t, size_t bytes)
 void
 store_repay(struct store_thread *t, size_t bytes)
 {
-    budget_give(&t->store->budget, bytes);
+    budget_give(&t->store->budget, budget_undraw(&t->store->budget, bytes));
     atomic_fetch_sub_explicit(&t->store->budget.borrowed, bytes, memory_order_relaxed);
 }

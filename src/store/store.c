@@ -128,6 +128,12 @@ config_valid(const struct store_config *c)
            c->threads_max <= THREADS_MAX && c->value_bytes_max <= (size_t)1 << 30;
 }
 
+static bool
+has_reserve(const struct store *s)
+{
+    return s->config.lends && !s->config.evict;
+}
+
 int
 store_create(const struct store_config *config, struct store **out_store)
 {
@@ -138,7 +144,7 @@ store_create(const struct store_config *config, struct store **out_store)
         return -ENOMEM;
     memset(s, 0, sizeof *s);
     s->config = *config;
-    atomic_store(&s->budget.limit, config->memory_bytes);
+    budget_set(&s->budget, config->memory_bytes, has_reserve(s));
     int e = -ENOMEM;
     size_t words = config->threads_max * sizeof(struct epoch_word);
     s->epoch.words = aligned_alloc(CACHE_LINE, words);
@@ -306,10 +312,11 @@ store_limit_set(struct store *s, size_t memory_bytes)
     size_t least = index_least_bytes(&s->index) +
                    atomic_load_explicit(&s->budget.borrowed, memory_order_relaxed) +
                    ((threads * SEGMENT_QUEUES + SEGMENTS_LEAST) << s->pool.seg_shift);
-    if (memory_bytes < MEMORY_BYTES_MIN || memory_bytes < least ||
+    size_t reserve = has_reserve(s) ? memory_bytes / BUDGET_RESERVE_SHARE : 0;
+    if (memory_bytes < MEMORY_BYTES_MIN || memory_bytes - reserve < least ||
         memory_bytes > s->pool.memory.reserved)
         return false;
-    atomic_store(&s->budget.limit, memory_bytes);
+    budget_set(&s->budget, memory_bytes, has_reserve(s));
     segment_recount(&s->pool);
     link_hope(s);
     return true;
@@ -426,8 +433,8 @@ store_stats_read(struct store *s, struct store_stats *out)
     out->queue_main_bytes = (uint64_t)atomic_load(&s->pool.queued[QUEUE_MAIN])
                             << s->pool.seg_shift;
     read_policy(&s->keep, out);
-    out->memory_limit_bytes = atomic_load(&s->budget.limit);
-    out->memory_used_bytes = atomic_load(&s->budget.used);
+    out->memory_limit_bytes = budget_all(&s->budget);
+    out->memory_used_bytes = atomic_load(&s->budget.used) + atomic_load(&s->budget.drawn);
     out->borrowed_bytes = atomic_load(&s->budget.borrowed);
     out->index_bytes = index_memory_bytes(&s->index);
     out->index_groups = atomic_load(&s->index.group_count);

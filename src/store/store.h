@@ -49,6 +49,7 @@ struct store_config {
     unsigned threads_max;              /* participants, at most 1024 */
     bool cas_enabled;
     bool evict;                        /* false: STORE_NO_MEMORY instead of evicting */
+    bool lends;                        /* a part is kept for store_borrow_forced(), if not evict */
     bool huge_pages;
     uint64_t hash_seed;                /* 0: random */
     uint32_t (*clock)(void *ctx);      /* seconds, not 0, never going back; NULL: CLOCK_MONOTONIC */
@@ -294,7 +295,8 @@ bool store_borrow(struct store_thread *t, size_t bytes);
 bool store_borrow_spare(struct store_thread *t, size_t bytes);
 /*
  * For memory that is in use already: it is charged even above the quarter, and items make way for
- * it.  False: connections have half of the limit, it must be given back.
+ * it, or a reserve is drawn on.  False: connections have half of the limit, or there is no room and
+ * nothing may be evicted: it must be given back.
  */
 bool store_borrow_forced(struct store_thread *t, size_t bytes);
 void store_repay(struct store_thread *t, size_t bytes);

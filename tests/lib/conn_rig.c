@@ -55,6 +55,7 @@ create_store(struct rig *rig, const struct rig_options *options)
         .threads_max = 2,
         .cas_enabled = true,
         .evict = !options->keeps_all,
+        .lends = true,
         .hash_seed = 1,
         .clock = rig_clock,
         .clock_ctx = rig,

@@ -1804,6 +1804,49 @@ test_given_up_uploads(void **state)
     rig_stop(&rig);
 }
 
+/* -M: whoever connects to a server that is full is heard. */
+static void
+test_connections_to_a_full_server(void **state)
+{
+    enum { CLIENTS = 50 };
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, &(struct rig_options){.keeps_all = true});
+    int filler = rig_connect(&rig);
+    char last[32] = "";
+    struct text set = {0};
+    for (int i = 0; !slice_equal(script_taken(filler), PROTO_NO_MEMORY_STORING); i++) {
+        set.len = 0;
+        snprintf(last, sizeof last, "delete f%d\r\n", i - 1);
+        add_line(&set, "set f%d 0 0 1000\r\n", i);
+        add_block(&set, 1000);
+        add_text(&set, "\r\n");
+        script_forget(filler);
+        script_give(filler, set.at, set.len);
+        rig_run(&rig);
+    }
+    size_t sum = 0;
+    for (size_t step = (size_t)1 << 20; step > 0; step /= 2) {
+        while (cmd_memory_borrow(rig.thread, step))
+            sum += step;
+    }
+    struct store_stats stats;
+    store_stats_read(rig.store, &stats);
+    assert_true(stats.memory_used_bytes < stats.memory_limit_bytes);
+    for (int i = 0; i < CLIENTS; i++) {
+        int fd = rig_connect(&rig);            /* half a line takes room */
+        script_give(fd, set.at, 500);
+        rig_run(&rig);
+        assert_false(script_closed(fd));
+    }
+    ask(&rig, rig_connect(&rig), last, "DELETED\r\n");
+    store_stats_read(rig.store, &stats);
+    assert_true(stats.memory_used_bytes <= stats.memory_limit_bytes);
+    cmd_memory_repay(rig.thread, sum);
+    drop(&set);
+    rig_stop(&rig);
+}
+
 static void
 test_failing_allocations(void **state)
 {
@@ -1889,6 +1932,7 @@ main(void)
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_walk_and_closes),
         cmocka_unit_test(test_given_up_uploads),
+        cmocka_unit_test(test_connections_to_a_full_server),
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_failing_allocations_of_packets),
     };
