@@ -130,6 +130,19 @@ gather_stat(void *ctx, const char *name, const char *value)
     gather_text(g, "\r\n", 2);
 }
 
+size_t
+cmd_stats_bytes(struct cmd_thread *t, const struct request *req)
+{
+    const struct cmd_hooks *hooks = &t->cmd->config.hooks;
+    struct slice rest = req->args, group = proto_next_word(&rest);
+    if (req->dialect == DIALECT_BINARY)
+        return slice_equal(group, SLICE("detail")) &&
+                       slice_equal(proto_next_word(&rest), SLICE("dump"))
+                   ? detail_gathered_bytes(&t->cmd->detail)
+                   : 0;
+    return hooks->stats_bytes ? hooks->stats_bytes(hooks->ctx, group) : 0;
+}
+
 enum cmd_outcome
 run_stats(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cursor,
           struct reply *reply)
@@ -139,7 +152,9 @@ run_stats(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
     (void)cursor;
     if (reply->block)                  /* one block at a time */
         return CMD_FULL;
-    struct gather g = {0};
+    size_t about = cmd_stats_bytes(t, req);
+    struct gather g = {.at = about > 0 ? malloc(about) : NULL};
+    g.cap = g.at ? about : 0;          /* no more than has been covered, if it was said well */
     struct stats_sink sink = {gather_stat, &g};
     if (!hooks->stats(hooks->ctx, group, &sink)) {
         free(g.at);

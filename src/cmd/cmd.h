@@ -39,6 +39,8 @@ struct cmd_hooks {
     void *ctx;
     /* name: "" general, "settings", "conns", "sizes", "reset" (no lines follow).  False: none. */
     bool (*stats)(void *ctx, struct slice name, struct stats_sink *sink);
+    /* About how many bytes of text that will be; 0: not many.  NULL: never many. */
+    size_t (*stats_bytes)(void *ctx, struct slice name);
     void (*shutdown)(void *ctx, bool graceful);
     void (*verbosity)(void *ctx, unsigned level);
     /* Seconds since 1970 at second 0 of the store's clock. */
@@ -144,6 +146,9 @@ void cmd_keep_get(const struct request *req, const char *line, struct cmd_cursor
  * moves the cursor to its end.  False: parts of it are gone, nothing has changed.
  */
 bool cmd_copy_rest(struct cmd_thread *t, struct cmd_cursor *cursor, char *to);
+
+/* About how long the answer to a VERB_STATS will be, for it is on the heap; 0: not long. */
+size_t cmd_stats_bytes(struct cmd_thread *t, const struct request *req);
 
 /*
  * Room for any one-line answer: that of a meta command may repeat key and opaque, and more.  With

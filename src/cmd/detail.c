@@ -29,6 +29,7 @@
 #define ROWS_MAX 32u                   /* copied under the lock at a time ... */
 #define BUCKETS_AT_A_TIME 1024u        /* ... out of so many chains */
 #define ROW_BYTES_MAX 512u             /* of text */
+#define ROW_BYTES_ABOUT ((size_t)64)
 /* Of a dump in one packet: with all prefixes it must fit into the allowance of the least -m. */
 #define GATHERED_BYTES_MAX ((size_t)768 << 10)
 
@@ -318,6 +319,15 @@ detail_gather(struct cmd_thread *t, struct gather *g)
     }
     gather_text(g, "END\r\n", 5);
     return !g->failed;
+}
+
+size_t
+detail_gathered_bytes(struct detail *d)
+{
+    pthread_mutex_lock(&d->lock);
+    size_t bytes = d->prefix_count * ROW_BYTES_ABOUT;
+    pthread_mutex_unlock(&d->lock);
+    return 2 * (bytes < GATHERED_BYTES_MAX ? bytes : GATHERED_BYTES_MAX);
 }
 
 /* How many rows the reply has room for. */

@@ -59,5 +59,7 @@ void detail_clear(struct cmd_thread *t);
 
 /* Appends the dump with its END.  False: it is too long, or out of memory. */
 bool detail_gather(struct cmd_thread *t, struct gather *g);
+/* About how much memory that and a copy of it take. */
+size_t detail_gathered_bytes(struct detail *d);
 
 #endif

@@ -96,10 +96,22 @@ visit_send(struct conn_worker *w, struct visit *v)
     return output_send(w, v->conn, &v->sent);
 }
 
+/* Covered, or there is room for it in the socket; else REPLY is where to wait. */
+static bool
+list_may_go(struct conn_worker *w, struct conn *c, size_t bytes)
+{
+    size_t uncovered = w->starved ? CONN_FREE_BYTES : OUTPUT_UNCOVERED_MAX;
+    if (bytes <= uncovered || purse_cover(w, c, purse_held(c) + bytes) ||
+        wire_room(&c->wire) >= bytes)
+        return true;
+    c->lent_wanted = purse_held(c) + bytes + LIST_GROWTH_BYTES;
+    return false;
+}
+
 /*
- * A long list of statistics must be covered before it is sent, because what the socket leaves has
- * to be kept whatever the allowance says; or the socket must have room for it.  Making it once more
- * changes nothing, but that it may be a little longer then.
+ * A long list of statistics must be covered before it is made, as far as can be said, and before it
+ * is sent, because what the socket leaves has to be kept whatever the allowance says.  Making it
+ * once more changes nothing, but that it may be a little longer then.
  */
 static enum visit_stop
 execute_stats(struct conn_worker *w, struct visit *v, const struct request *req)
@@ -108,13 +120,12 @@ execute_stats(struct conn_worker *w, struct visit *v, const struct request *req)
     struct reply *r = &w->reply;
     if (!visit_send(w, v))
         return VISIT_BLOCKED;
+    if (!list_may_go(w, c, cmd_stats_bytes(w->config.cmd, req)))
+        return VISIT_WAITS;
     enum cmd_outcome outcome = cmd_execute(w->config.cmd, req, &c->cursor, r);
     CHECK(outcome == CMD_DONE);
-    size_t uncovered = w->starved ? CONN_FREE_BYTES : OUTPUT_UNCOVERED_MAX;
-    if (r->bytes <= uncovered || purse_cover(w, c, purse_held(c) + r->bytes) ||
-        wire_room(&c->wire) >= r->bytes)
+    if (list_may_go(w, c, r->bytes))
         return VISIT_RUNS;
-    c->lent_wanted = purse_held(c) + r->bytes + LIST_GROWTH_BYTES;
     reply_clear(r);
     return VISIT_WAITS;
 }

@@ -108,6 +108,13 @@ hook_stats(void *ctx, struct slice name, struct stats_sink *sink)
     return stats_answer(s->stats, name, sink);
 }
 
+static size_t
+hook_stats_bytes(void *ctx, struct slice name)
+{
+    const struct server *s = ctx;
+    return stats_bytes(s->stats, name);
+}
+
 static void
 hook_shutdown(void *ctx, bool graceful)
 {
@@ -325,8 +332,8 @@ make_commands(struct server *s)
         .detail_enabled = set->detail_enabled,
         .prefix_delimiter = set->prefix_delimiter,
         .tuning = tuning_of(&set->untuned),
-        .hooks = {.ctx = s, .stats = hook_stats, .shutdown = hook_shutdown,
-                  .verbosity = hook_verbosity,
+        .hooks = {.ctx = s, .stats = hook_stats, .stats_bytes = hook_stats_bytes,
+                  .shutdown = hook_shutdown, .verbosity = hook_verbosity,
                   .epoch_offset_s = (int64_t)time(NULL) - (int64_t)seconds()},
     };
     s->stats = stats_create(&stats_config);

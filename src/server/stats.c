@@ -437,6 +437,12 @@ stats_answer(struct stats *st, struct slice name, struct stats_sink *sink)
     return true;
 }
 
+size_t
+stats_bytes(const struct stats *st, struct slice name)
+{
+    return slice_equal(name, SLICE("conns")) ? workers_conns_bytes(st->workers) : 0;
+}
+
 struct stats *
 stats_create(const struct stats_config *config)
 {

@@ -30,5 +30,6 @@ void stats_attach(struct stats *st, struct cmd *cmd, struct workers *workers);
 
 /* See struct cmd_hooks. */
 bool stats_answer(struct stats *st, struct slice name, struct stats_sink *sink);
+size_t stats_bytes(const struct stats *st, struct slice name);
 
 #endif

@@ -29,6 +29,7 @@
 #include "obs/log.h"
 
 #define STACK_BYTES ((size_t)256 << 10)
+#define CONN_LINES_BYTES ((size_t)160)    /* about what `stats conns` says of a connection */
 
 struct mailbox {
     pthread_mutex_t lock;
@@ -439,6 +440,13 @@ emit_conn(struct conn_lines *to, const struct conn_info *conn, uint32_t now_s)
     emit_text(to, "state", conn->state);
     /* Another worker may have read a later second than the one that asks. */
     emit_seconds(to, now_s > conn->last_command_s ? now_s - conn->last_command_s : 0);
+}
+
+size_t
+workers_conns_bytes(const struct workers *workers)
+{
+    unsigned count = atomic_load_explicit(&workers->curr_connections, memory_order_relaxed);
+    return (count + workers->config.listener_count) * CONN_LINES_BYTES;
 }
 
 void

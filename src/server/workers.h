@@ -54,4 +54,7 @@ void workers_each_counter(struct workers *workers,
 void workers_each_conn(struct workers *workers, uint32_t now_s,
                        void (*emit)(void *ctx, const char *name, const char *value), void *ctx);
 
+/* About how many bytes of text they will be. */
+size_t workers_conns_bytes(const struct workers *workers);
+
 #endif

@@ -26,6 +26,13 @@ rig_stats(void *ctx, struct slice name, struct stats_sink *sink)
     return name.len == 0 || is_long || slice_equal(name, SLICE("reset"));
 }
 
+static size_t
+rig_stats_bytes(void *ctx, struct slice name)
+{
+    (void)ctx;
+    return slice_equal(name, SLICE("long")) ? RIG_LONG_LIST * sizeof "STAT threads 1\r" : 0;
+}
+
 static void
 rig_shutdown(void *ctx, bool graceful)
 {
@@ -71,6 +78,7 @@ create_store(struct rig *rig, const struct rig_options *options)
         .tuning = {.slab_reassign = true, .crawler = true, .maintainer = true},
         .hooks = {.ctx = rig,
                   .stats = rig_stats,
+                  .stats_bytes = rig_stats_bytes,
                   .shutdown = rig_shutdown,
                   .verbosity = rig_verbosity},
     };
