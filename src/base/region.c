@@ -22,6 +22,9 @@
 #ifndef MADV_POPULATE_WRITE            /* Linux 5.14 */
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_DONTNEED_LOCKED           /* Linux 5.18 */
+#define MADV_DONTNEED_LOCKED 24
+#endif
 
 /* Is what is writable accounted for, touched or not?  If the system does not tell, yes. */
 static bool
@@ -90,6 +93,12 @@ region_use(struct region *r, size_t bytes)
 void
 region_drop(struct region *r, size_t at, size_t bytes)
 {
+    if (madvise(r->base + at, bytes, MADV_DONTNEED) == 0 || errno != EINVAL)
+        return;
+    /* locked in memory */
+    if (madvise(r->base + at, bytes, MADV_DONTNEED_LOCKED) == 0)
+        return;
+    munlock(r->base + at, bytes);
     madvise(r->base + at, bytes, MADV_DONTNEED);
 }
 

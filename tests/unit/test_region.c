@@ -50,6 +50,27 @@ as_the_system_likes(void **state)
     use_and_drop(1024 * MIB, 30 * MIB);
 }
 
+/* With -k: what is locked in memory is given back as well. */
+static void
+locked_and_dropped(void **state)
+{
+    (void)state;
+    unsigned char mapped = 1;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    struct region r;
+    assert_int_equal(region_reserve(&r, MIB, false), 0);
+    assert_int_equal(region_use(&r, 2 * page), 0);
+    memset(r.base, 'x', 2 * page);
+    if (mlock(r.base, 2 * page) != 0)
+        skip();                        /* not allowed here */
+    region_drop(&r, 0, page);
+    assert_int_equal(mincore(r.base, page, &mapped), 0);
+    assert_false(mapped & 1);
+    assert_int_equal(r.base[0], 0);
+    assert_int_equal(r.base[page], 'x');
+    region_release(&r);
+}
+
 /* What is there stays, what is not is there at once, and nothing beyond it. */
 static void
 touched_ahead(void **state)
@@ -105,6 +126,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_the_system_likes),
+        cmocka_unit_test(locked_and_dropped),
         cmocka_unit_test(touched_ahead),
         cmocka_unit_test(within_a_limit_on_data),
     };
