@@ -211,6 +211,8 @@ join(struct store_thread *t, const struct store_put *put, bool *out_adopted,
             out->value_bytes = total;
         if (outcome != STORE_EXISTS && outcome != STORE_MISS)
             return outcome;            /* those: it was changed meanwhile, or lost a piece */
+        if (!absent && total > s->inline_bytes_max)
+            break;                     /* so much is not copied twice in one go */
     }
     return STORE_AGAIN;
 }

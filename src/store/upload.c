@@ -231,7 +231,7 @@ adopt_last(struct store_thread *t, struct store_upload *u, enum segment_queue qu
     size_t left_lent = p->seg_bytes - u->fill;
     size_t left_active = t->active[queue] ? p->seg_bytes - t->active_fill[queue] : 0;
     if (left_lent <= waste_max) {
-        segment_seal(p, u->last, u->fill);
+        link_seal_segment(t->store, u->last, u->fill);
     } else if (left_active <= waste_max) {
         link_seal(t, queue);
         segment_activate(p, u->last);
@@ -241,7 +241,7 @@ adopt_last(struct store_thread *t, struct store_upload *u, enum segment_queue qu
     } else if (copy_out(t, queue, u->last, u->fill)) {
         segment_retire(p, u->last);
     } else {
-        segment_seal(p, u->last, u->fill);
+        link_seal_segment(t->store, u->last, u->fill);
     }
 }
 
@@ -277,7 +277,7 @@ settle(struct store_thread *t, struct store_upload *u, enum segment_queue queue)
         next = next_lent(s, seg);
         segment_open(&s->pool, seg, queue, t->now);
         if (seg != u->last)
-            segment_seal(&s->pool, seg, segment_filled(&s->pool, seg));
+            link_seal_segment(s, seg, segment_filled(&s->pool, seg));
     }
     if (u->last)
         adopt_last(t, u, queue);
@@ -293,7 +293,7 @@ lend_segment(struct store_thread *t, struct store_upload *u)
 {
     struct store *s = t->store;
     if (u->charged && (size_t)u->lent << s->pool.seg_shift >= u->charged)
-        settle(t, u, QUEUE_SMALL);
+        settle(t, u, QUEUE_MAIN);      /* in the other its end would push out its own start */
     uint32_t seg = segment_take(&s->pool, SEGMENT_LENT,
                                 atomic_load_explicit(&s->flush_epoch, memory_order_relaxed),
                                 segment_kept(&s->pool));

@@ -16,7 +16,7 @@
 #include "store_fixture.h"
 
 #define MEMORY (8 * MIB)
-#define VALUE_BYTES_MAX ((size_t)1 << 20)
+#define VALUE_BYTES_MAX (MEMORY / 8 * 3)
 #define SETS_PER_SLICE 16u
 #define SLICES_MAX 1000000u
 #define SCAN 10000000u                 /* keys from here on belong to scans */
@@ -969,6 +969,25 @@ without_eviction_room_that_no_entry_fits_is_not_copied_for(void **state)
 
 /* ---- large values ---------------------------------------------------------------------------- */
 
+/* More than a third of memory, into a cache that is in use: the end does not push out the start. */
+static void
+value_of_a_third_of_memory_is_there_when_it_is_stored(void **state)
+{
+    (void)state;
+    enum { KEPT = 12000, LEN = 480 };
+    struct rig r = rig_make(true);
+    for (unsigned round = 0; round < 3; round++) {
+        put_all(&r, 0, KEPT, LEN);
+        get_all(&r, 0, KEPT);
+    }
+    scan(&r, MEMORY, LEN);
+    struct store_stats n = stats_of(&r);
+    assert_true(n.queue_main_bytes > MEMORY / 2);
+    put(&r, KEPT, MEMORY / 8 * 3);
+    assert_true(read_large(&r, KEPT));
+    rig_end(&r);
+}
+
 /*
  * Main turns over several times: what is stored meanwhile is asked for once, moves there and is
  * evicted there.  The large values are asked for all the time, others of them never.
@@ -1186,6 +1205,7 @@ main(void)
         cmocka_unit_test(without_eviction_new_keys_are_stored_after_others_expired),
         cmocka_unit_test(without_eviction_room_that_no_entry_fits_is_not_copied_for),
         cmocka_unit_test(large_values_that_are_read_live_on_without_being_copied),
+        cmocka_unit_test(value_of_a_third_of_memory_is_there_when_it_is_stored),
         cmocka_unit_test(ghost_follows_the_limit),
         cmocka_unit_test(ghost_follows_a_limit_that_is_changed_meanwhile),
         cmocka_unit_test(misses_are_fewer_than_those_of_the_least_recently_used),
