@@ -103,6 +103,15 @@ index_lock_group(struct index *ix, uint64_t group)
 }
 
 bool
+index_lock_group_soon(struct index *ix, uint64_t group, uint64_t *out_control)
+{
+    for (unsigned spins = 0; spins < SPINS; spins++)
+        if (try_lock(ix, group, out_control))
+            return true;
+    return false;
+}
+
+bool
 index_lock_soon(struct index *ix, uint64_t hash, struct index_hold *h)
 {
     for (unsigned spins = 0; spins < SPINS; spins++) {

@@ -326,6 +326,7 @@ bool index_lock_soon(struct index *ix, uint64_t hash, struct index_hold *h);
 void index_unlock(struct index *ix, struct index_hold *h, bool changed);
 /* Locks a group by its number, whoever it belongs to; returns its control word. */
 uint64_t index_lock_group(struct index *ix, uint64_t group);
+bool index_lock_group_soon(struct index *ix, uint64_t group, uint64_t *out_control);
 
 /* The slot that holds this location, or NULL. */
 slot_word *index_find(const struct index *ix, const struct index_hold *h, uint64_t hash,

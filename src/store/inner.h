@@ -336,7 +336,7 @@ cause_of(enum item_state state)
 /* ---- large.c, upload.c -------------------------------------------------------------------- */
 
 uint32_t large_piece_count(const struct store *s, uint64_t value_bytes);
-/* Unlinks piece `number`; false: it was gone. */
+/* Unlinks piece `number`, if it is there; false: whoever holds its group seems not to run. */
 bool large_unlink_piece(struct store_thread *t, uint64_t serial, uint32_t number);
 /* Its pieces belong to the time after the last flush_all: an upload is as old as its last step. */
 void large_stamp(struct store *s, struct store_upload *u);

@@ -38,8 +38,11 @@ unlink_doomed(struct store_thread *t, unsigned budget)
     struct keep *k = &t->store->keep;
     struct doomed *d;
     while (budget && (d = next_doomed(k)) != NULL) {
-        for (; budget && d->piece < d->piece_count; budget--)
-            large_unlink_piece(t, d->serial, d->piece++);
+        bool busy = false;
+        for (; budget && d->piece < d->piece_count && !busy; budget--) {
+            busy = !large_unlink_piece(t, d->serial, d->piece);
+            d->piece += !busy;
+        }
         if (d->piece == d->piece_count) {
             atomic_fetch_sub_explicit(&k->doomed_count, 1, memory_order_relaxed);
             free(d);
@@ -49,6 +52,8 @@ unlink_doomed(struct store_thread *t, unsigned budget)
         d->next = k->doomed;
         k->doomed = d;
         pthread_mutex_unlock(&k->lock);
+        if (busy)
+            break;
     }
     return budget;
 }

@@ -105,13 +105,15 @@ large_unlink_piece(struct store_thread *t, uint64_t serial, uint32_t number)
     struct item_piece_id id = {.serial = serial, .number = number};
     uint64_t hash = item_piece_hash(id, s->seed);
     struct item *it;
-    struct index_hold h = index_lock(&s->index, hash);
+    struct index_hold h;
+    if (!index_lock_soon(&s->index, hash, &h))
+        return false;
     slot_word *w = find_piece(t, &h, hash, id, &it);
     if (w)
         link_remove(t, &h, w, it, CAUSE_DELETED);
     index_unlock(&s->index, &h, w != NULL);
     link_settle(t, w ? -1 : 0);
-    return w != NULL;
+    return true;
 }
 
 /* ---- what connections borrow --------------------------------------------------------------- */

@@ -324,8 +324,8 @@ link_doom(struct store_thread *t, uint64_t serial, uint32_t piece_count)
     struct keep *k = &t->store->keep;
     struct doomed *d = malloc(sizeof *d);
     if (!d) {                          /* then at once */
-        for (uint32_t piece = 0; piece < piece_count; piece++)
-            large_unlink_piece(t, serial, piece);
+        for (uint32_t piece = 0; piece < piece_count;)
+            piece += large_unlink_piece(t, serial, piece);
         return;
     }
     atomic_fetch_add_explicit(&k->doomed_count, 1, memory_order_relaxed);

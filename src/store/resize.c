@@ -265,15 +265,29 @@ index_relieve(struct index *ix, struct index_local *local, struct index_reader r
 
 /* ---- merging -------------------------------------------------------------------------------- */
 
-/* The last group goes into the one it was split from.  False: they do not fit one group. */
+/* Both locked; false: neither, for whoever holds one of them seems not to run. */
 static bool
+lock_pair_soon(struct index *ix, struct index_hold *low, struct index_hold *high)
+{
+    if (!index_lock_group_soon(ix, low->number, &low->control))
+        return false;
+    if (index_lock_group_soon(ix, high->number, &high->control))
+        return true;
+    index_unlock(ix, low, false);
+    return false;
+}
+
+enum merge { MERGED, MERGE_MISFIT, MERGE_BUSY };
+
+/* The last group goes into the one it was split from.  MISFIT: they do not fit one group. */
+static enum merge
 merge_last(struct index *ix, uint64_t n, struct index_local *local)
 {
     unsigned level = 63u - (unsigned)__builtin_clzll(n - 1);
     struct deal d = {.ix = ix};
     struct index_hold low = {.number = n - 1 - (1ull << level)}, high = {.number = n - 1};
-    low.control = index_lock_group(ix, low.number);
-    high.control = index_lock_group(ix, high.number);
+    if (!lock_pair_soon(ix, &low, &high))
+        return MERGE_BUSY;
     CHECK(control_depth(low.control) == level + 1 && control_depth(high.control) == level + 1);
 
     gather(&d, &low);
@@ -290,9 +304,10 @@ merge_last(struct index *ix, uint64_t n, struct index_local *local)
     }
     index_unlock(ix, &high, fits);
     index_unlock(ix, &low, fits);
-    if (fits)
-        return_lines(&d, local);
-    return fits;
+    if (!fits)
+        return MERGE_MISFIT;
+    return_lines(&d, local);
+    return MERGED;
 }
 
 static bool
@@ -376,7 +391,10 @@ index_shrink(struct index *ix, struct index_local *local, struct epoch *epoch)
     for (unsigned i = 0; i < MERGE_STEPS && too_empty(ix); i++) {
         index_local_fill(ix, local);
         uint64_t n = atomic_load_explicit(&ix->group_count, memory_order_relaxed);
-        if (merge_last(ix, n, local))
+        enum merge merge = merge_last(ix, n, local);
+        if (merge == MERGE_BUSY)
+            break;
+        if (merge == MERGED)
             atomic_store_explicit(&ix->merge_below, INT64_MAX, memory_order_relaxed);
         else
             merge_failed(ix);
