@@ -130,6 +130,18 @@ budget_borrow(struct budget *b, size_t bytes, size_t most)
     return true;
 }
 
+/* The system gives no more: what is in use is the limit from now on. */
+static inline void
+budget_refused(struct budget *b)
+{
+    size_t used = atomic_load_explicit(&b->used, memory_order_relaxed);
+    size_t limit = atomic_load_explicit(&b->limit, memory_order_relaxed);
+    while (used < limit &&
+           !atomic_compare_exchange_weak_explicit(&b->limit, &limit, used, memory_order_relaxed,
+                                                  memory_order_relaxed))
+        ;
+}
+
 /* The limit was lowered, and what is in use has not followed yet. */
 static inline bool
 budget_over(const struct budget *b)

@@ -406,7 +406,8 @@ walk_victim(struct store_thread *t, unsigned budget)
     struct look_ahead ahead[BATCH];
     struct slice_work w = {0};
     unsigned n;
-    if (budget_over(&s->budget))       /* the limit was lowered meanwhile: things must go */
+    if (budget_over(&s->budget) && segment_excess(&s->pool) > 0)
+        /* the limit was lowered meanwhile, and what is free is not enough: things must go */
         k->mode = KEEP_EVICT;
     do {
         unsigned left = left_of(&w, budget);

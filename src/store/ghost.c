@@ -31,6 +31,7 @@ ghost_init(struct ghost *g, size_t reserve_bytes, bool huge_pages, struct budget
     *g = (struct ghost){.budget = budget};
     int e = region_reserve(&g->region, (size_t)lines_for(reserve_bytes) * CACHE_LINE, huge_pages);
     g->lines = (struct ghost_line *)(void *)g->region.base;
+    g->most = (uint32_t)(g->region.reserved / CACHE_LINE);
     while (e == 0 && ghost_fit(g))
         ;
     return e;
@@ -68,7 +69,7 @@ touch(struct ghost *g)
 static uint32_t
 lines_wanted(const struct ghost *g)
 {
-    uint32_t most = (uint32_t)(g->region.reserved / CACHE_LINE);
+    uint32_t most = atomic_load_explicit(&g->most, memory_order_relaxed);
     uint32_t lines = lines_for(atomic_load_explicit(&g->budget->limit, memory_order_relaxed));
     return lines < most ? lines : most;
 }
@@ -122,6 +123,7 @@ ghost_fit(struct ghost *g)
         return false;
     if (region_use(&g->region, (size_t)wanted * CACHE_LINE) != 0) {
         budget_give(g->budget, more);
+        atomic_store_explicit(&g->most, lines_held(g), memory_order_relaxed);
         return false;
     }
     atomic_store_explicit(&g->held, wanted, memory_order_relaxed);

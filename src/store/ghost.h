@@ -40,6 +40,7 @@ struct ghost {
     struct ghost_line *lines;
     struct region region;
     struct budget *budget;
+    _Atomic uint32_t most;             /* lines that the system gives */
     _Atomic uint32_t count;            /* lines in use */
     _Atomic uint32_t held;             /* lines that are charged: more, while it shrinks */
     atomic_size_t touched;             /* bytes from the start that were touched ahead */

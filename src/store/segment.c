@@ -16,6 +16,7 @@
 #define RESERVE_START 3u               /* one for the copier */
 #define CROWDED_PERCENT 93u
 #define DEMAND_NS 10000000u
+#define COLLECT_MAX 16u                /* at once, of what may be thousands */
 #define AHEAD_LEAST 2u
 #define AHEAD_SHARE 50u                /* of the limit, at most */
 #define PART_BYTES ((size_t)64 << 10)     /* of a segment, for one system call */
@@ -229,12 +230,13 @@ segment_pool_fini(struct segment_pool *p)
     release_regions(p);
 }
 
-/* Limbo -> free for those at its head whose grace period is over.  In order of retirement, so the
+/* Limbo -> free for some at its head whose grace period is over.  In order of retirement, so the
  * first that has not passed ends it. */
 static void
 collect_limbo_locked(struct segment_pool *p)
 {
-    while (p->limbo.first && epoch_passed(p->epoch, p->segs[p->limbo.first].retired)) {
+    for (unsigned n = 0; n < COLLECT_MAX && p->limbo.first &&
+                         epoch_passed(p->epoch, p->segs[p->limbo.first].retired); n++) {
         uint32_t seg = pop(p, &p->limbo);
         segment_move(p, seg, SEGMENT_FREE);
         poison(segment_at(p, seg), p->seg_bytes);
@@ -261,6 +263,7 @@ take_fresh_locked(struct segment_pool *p, uint32_t keep)
         region_use(&p->expiry_table, (seg + 1) * sizeof(struct segment_expiry)) != 0 ||
         region_use(&p->memory, (size_t)(seg + 1) * p->seg_bytes) != 0) {
         budget_give(p->budget, p->seg_bytes);
+        budget_refused(p->budget);
         return 0;
     }
     p->fresh++;
@@ -318,9 +321,8 @@ retire_locked(struct segment_pool *p, uint32_t seg)
 void
 segment_open(struct segment_pool *p, uint32_t seg, enum segment_queue queue, uint32_t now)
 {
-    static const uint32_t none[SEGMENT_EXPIRY_CLASSES];
     atomic_store_explicit(&p->segs[seg].queue, queue, memory_order_relaxed);
-    segment_expiry_set(p, seg, now, none);
+    segment_expiry_begin(p, seg, now);
 }
 
 void
@@ -627,10 +629,26 @@ segment_expired_about(const struct segment_pool *p, uint32_t seg, uint32_t now)
 }
 
 void
-segment_expiry_set(struct segment_pool *p, uint32_t seg, uint32_t now,
-                   const uint32_t bytes[SEGMENT_EXPIRY_CLASSES])
+segment_expiry_begin(struct segment_pool *p, uint32_t seg, uint32_t now)
 {
     atomic_store_explicit(&p->segs[seg].opened, now, memory_order_relaxed);
     for (unsigned i = 0; i < SEGMENT_EXPIRY_CLASSES; i++)
-        atomic_store_explicit(&p->expiries[seg].bytes[i], bytes[i], memory_order_relaxed);
+        atomic_store_explicit(&p->expiries[seg].bytes[i], 0, memory_order_relaxed);
+}
+
+static void
+add_up_to_max(_Atomic uint32_t *sum, uint32_t bytes)
+{
+    uint32_t had = atomic_load_explicit(sum, memory_order_relaxed);
+    atomic_store_explicit(sum, had < UINT32_MAX - bytes ? had + bytes : UINT32_MAX,
+                          memory_order_relaxed);
+}
+
+void
+segment_expiry_add(struct segment_pool *p, uint32_t seg,
+                   const uint32_t bytes[SEGMENT_EXPIRY_CLASSES])
+{
+    for (unsigned i = 0; i < SEGMENT_EXPIRY_CLASSES; i++)
+        if (bytes[i])
+            add_up_to_max(&p->expiries[seg].bytes[i], bytes[i]);
 }

@@ -38,10 +38,13 @@ sweep_force(struct store *s, uint32_t now)
 
 /* ---- one segment ---------------------------------------------------------------------------- */
 
+/* The summary begins anew before the walk, and is added to after it: what is stored, or given
+ * another time, behind the hand adds itself, and at worst is counted twice. */
 static void
 begin(struct store_thread *t, uint32_t seg, uint32_t sequence)
 {
     struct keep *k = &t->store->keep;
+    segment_expiry_begin(&t->store->pool, seg, t->now);
     k->sweep_seg = seg;
     k->sweep_at = 0;
     k->sweep_sequence = sequence;
@@ -86,7 +89,7 @@ walk(struct store_thread *t, unsigned *budget)
     }
     if (k->sweep_at < filled)
         return true;
-    segment_expiry_set(&s->pool, k->sweep_seg, k->sweep_began, k->sweep_bytes);
+    segment_expiry_add(&s->pool, k->sweep_seg, k->sweep_bytes);
     k->sweep_seg = 0;
     return false;
 }

@@ -1,6 +1,10 @@
 /*
  * test_evict_edges.c -- the eviction policy where it could come to no end, or forget something.
  */
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "store/inner.h"
 
 #include "store_fixture.h"
@@ -131,6 +135,60 @@ test_swept_twice(void **state)
     store_destroy(s);
 }
 
+/* What counts against RLIMIT_DATA so far. */
+static rlim_t
+data_bytes(void)
+{
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*u %*u %*u %*u %*u %lu", &pages), 1);
+    fclose(f);
+    return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The system gives less than the limit: that is the limit then, and sets go on. */
+static void
+fill_beyond_what_the_system_gives(bool evict)
+{
+    enum { LEN = 1000, COUNT = 60000 };
+    struct rlimit before, less;
+    assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
+    less = before;
+    less.rlim_cur = data_bytes() + 24 * MIB;
+    assert_int_equal(setrlimit(RLIMIT_DATA, &less), 0);
+    struct store *s = make_store(64 * MIB, evict, true);
+    struct store_thread *t = joined(s);
+    struct store_stats n;
+    unsigned stored = 0;
+    for (unsigned i = 0; i < COUNT; i++)
+        stored += put_bytes(s, t, i, LEN, 0) == STORE_OK;
+    store_stats_read(s, &n);
+    assert_int_equal(n.items_present, stored - n.items_evicted);
+    assert_in_range(n.bytes_present, 8 * MIB, 24 * MIB);
+    assert_in_range(n.memory_limit_bytes, n.bytes_present, 24 * MIB);
+    if (evict)
+        assert_int_equal(stored, COUNT);
+    else
+        assert_int_equal(n.items_evicted, 0);
+    assert_true(settle_down(t, SLICES_MAX) < SLICES_MAX);
+    assert_whole(s);
+    store_leave(t);
+    store_part(t);
+    store_destroy(s);
+    assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
+}
+
+static void
+test_system_gives_less(void **state)
+{
+    (void)state;
+    if (KIT_SANITIZED)
+        skip();                        /* its shadow is terabytes */
+    fill_beyond_what_the_system_gives(true);
+    fill_beyond_what_the_system_gives(false);
+}
+
 /* The segments of an upload that was aborted. */
 static void
 test_kept_aborted(void **state)
@@ -169,6 +227,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_kept_flushed_late),
         cmocka_unit_test(test_kept_aborted),
         cmocka_unit_test(test_swept_twice),
+        cmocka_unit_test(test_system_gives_less),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

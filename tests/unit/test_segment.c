@@ -180,6 +180,29 @@ others_have_their_share(void **state)
     }
 }
 
+/* However many have passed their grace period, a take does not look at all of them. */
+static void
+collected_a_few_at_a_time(void **state)
+{
+    (void)state;
+    enum { COUNT = 400 };
+    struct rig r;
+    uint32_t segs[COUNT];
+    rig_init(&r, COUNT, 0);
+    for (unsigned i = 0; i < COUNT; i++)
+        segs[i] = segment_take(&r.pool, SEGMENT_LENT, 0, 0);
+    for (unsigned i = 0; i < COUNT; i++)
+        segment_seal(&r.pool, segs[i], 0);    /* empty: retired */
+    assert_int_equal(r.pool.counts[SEGMENT_LIMBO], COUNT);
+    for (unsigned i = 0; i < COUNT; i++) {
+        uint32_t before = r.pool.counts[SEGMENT_LIMBO];
+        assert_true(take(&r) != 0);
+        assert_in_range(before - r.pool.counts[SEGMENT_LIMBO], 0, 32);
+    }
+    assert_int_equal(r.pool.counts[SEGMENT_LIMBO], 0);
+    segment_pool_fini(&r.pool);
+}
+
 int
 main(void)
 {
@@ -189,6 +212,7 @@ main(void)
         cmocka_unit_test(given_back_is_touched_again),
         cmocka_unit_test(excess_is_what_trimming_leaves),
         cmocka_unit_test(others_have_their_share),
+        cmocka_unit_test(collected_a_few_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
