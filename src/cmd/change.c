@@ -71,7 +71,8 @@ store_refused(struct cmd_thread *t, const struct request *req, enum store_outcom
 {
     bool large = why == STORE_TOO_LARGE;
     count_set(t, req);
-    count(t, large ? CMD_store_too_large : CMD_store_no_memory);
+    if (req->dialect != DIALECT_BINARY)    /* there memcached does not count them */
+        count(t, large ? CMD_store_too_large : CMD_store_no_memory);
     if (takes_old_with_it(req))
         store_delete(t->store, key_of(t, req, req->key, 0));
     if (req->dialect == DIALECT_BINARY)

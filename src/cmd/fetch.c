@@ -25,13 +25,11 @@ count_hit(struct cmd_thread *t, const struct request *req, struct slice key)
 }
 
 static void
-count_miss(struct cmd_thread *t, const struct request *req, struct slice key,
-           enum store_gone gone)
+count_miss(struct cmd_thread *t, const struct request *req, struct slice key)
 {
     count_prefix(t, key, DETAIL_MISS);
     count(t, is_gat(req) ? CMD_cmd_touch : CMD_cmd_get);
     count(t, is_gat(req) ? CMD_touch_misses : CMD_get_misses);
-    count_gone(t, gone);
 }
 
 /* No longer than proto_value_header_max(), whatever the dialect. */
@@ -164,10 +162,9 @@ put_value(struct cmd_thread *t, const struct request *req, const struct store_ke
 
 /* One key was not there. */
 static enum cmd_outcome
-miss(struct cmd_thread *t, const struct request *req, struct slice key, enum store_gone gone,
-     struct reply *reply)
+miss(struct cmd_thread *t, const struct request *req, struct slice key, struct reply *reply)
 {
-    count_miss(t, req, key, gone);
+    count_miss(t, req, key);
     if (UNLIKELY(req->dialect == DIALECT_BINARY))
         binary_put_miss(req, reply, key);
     return CMD_DONE;
@@ -185,14 +182,14 @@ get_key(struct cmd_thread *t, const struct request *req, const struct store_key 
                                            .expiry = expiry_of(t, proto_exptime(req))};
         /* What is told to expire is not there for a second try: it must be sure that it fits. */
         if (store_get(t->store, key, NULL, &v) != STORE_OK)
-            return miss(t, req, key->text, v.gone, reply);
+            return miss(t, req, key->text, reply);
         if (!value_fits(req, &v, key->text, reply))
             return CMD_FULL;
     }
     /* Pieces that are gone: evicted, or the value was replaced since; then the new one is there. */
     for (unsigned round = 0; round < VALUE_ROUNDS_MAX; round++) {
         if (store_get(t->store, key, is_gat(req) ? &touch : NULL, &v) != STORE_OK)
-            return miss(t, req, key->text, v.gone, reply);
+            return miss(t, req, key->text, reply);
         if (UNLIKELY(!value_fits(req, &v, key->text, reply)))
             return CMD_FULL;
         enum cmd_outcome outcome = put_value(t, req, key, &v, cursor, reply);
@@ -201,7 +198,7 @@ get_key(struct cmd_thread *t, const struct request *req, const struct store_key 
             return outcome;
         }
     }
-    return miss(t, req, key->text, STORE_GONE_ABSENT, reply);
+    return miss(t, req, key->text, reply);
 }
 
 enum cmd_outcome
@@ -295,7 +292,6 @@ touch_entry(struct cmd_thread *t, const struct request *req, struct store_view *
         return true;
     }
     count(t, CMD_touch_misses);
-    count_gone(t, out_view->gone);
     return false;
 }
 

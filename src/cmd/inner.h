@@ -14,7 +14,7 @@
 /* Counters of this module: memcached's names, in no particular order. */
 #define CMD_COUNTERS(X)                                                                           \
     X(cmd_get) X(cmd_set) X(cmd_flush) X(cmd_touch) X(cmd_meta) X(get_hits) X(get_misses)         \
-    X(get_expired) X(get_flushed) X(delete_misses) X(delete_hits) X(incr_misses) X(incr_hits)     \
+    X(delete_misses) X(delete_hits) X(incr_misses) X(incr_hits)     \
     X(decr_misses) X(decr_hits) X(cas_misses) X(cas_hits) X(cas_badval) X(touch_hits)             \
     X(touch_misses) X(store_too_large) X(store_no_memory)
 
@@ -56,16 +56,6 @@ count_prefix(struct cmd_thread *t, struct slice key, enum detail_event event)
 {
     if (UNLIKELY(detail_is_on(&t->cmd->detail)))
         detail_count(t, key, event);
-}
-
-/* What a lookup that missed has found, and taken out. */
-static inline void
-count_gone(struct cmd_thread *t, enum store_gone gone)
-{
-    if (gone == STORE_GONE_EXPIRED)
-        count(t, CMD_get_expired);
-    else if (gone == STORE_GONE_FLUSHED)
-        count(t, CMD_get_flushed);
 }
 
 /* The n-th key of a request with its hash, from the last prefetch where it was part of that. */

@@ -280,7 +280,6 @@ would_fit(struct cmd_thread *t, const struct request *req, const struct store_ke
     struct store_view v, made_by_vivify = {.value = ""};
     if (store_get(t->store, key, &peek, &v) == STORE_OK)
         return !wants_value(req, &v) || value_fits(req, &v, key->text, reply);
-    count_gone(t, v.gone);
     return value_fits(req, &made_by_vivify, key->text, reply);
 }
 
@@ -294,8 +293,6 @@ get_entry(struct cmd_thread *t, const struct request *req, const struct store_ke
         return CMD_FULL;
     for (unsigned round = 0; round < VALUE_ROUNDS_MAX; round++) {
         enum store_outcome found = store_get(t->store, key, &options, &v);
-        if (found != STORE_OK || v.vivified)
-            count_gone(t, v.gone);
         if (UNLIKELY(found == STORE_AGAIN)) {
             t->stores += STORES_AT_AGAIN;
             return CMD_AGAIN;

@@ -76,6 +76,8 @@ add_store(struct values *v, const struct store_stats *s)
     add(v, "bytes", s->bytes_present);
     add(v, "evictions", s->items_evicted);
     add(v, "reclaimed", s->items_expired);
+    add(v, "get_expired", s->found_expired);
+    add(v, "get_flushed", s->found_flushed);
     add(v, "evicted_unfetched", s->evicted_unfetched);
     add(v, "expired_unfetched", s->expired_unfetched);
     add(v, "limit_maxbytes", s->memory_limit_bytes);

@@ -37,9 +37,7 @@ write_in_place(struct store_thread *t, const struct store_arith *how, struct ite
     item_set_cas(seen, how->has_cas_new ? how->cas_new : link_cas_next(t, item_cas(seen)));
     if (how->has_expiry)
         item_set_expiry(seen, how->expiry);
-    uint32_t access = item_access(seen);
-    seen->access = (access & ~(ITEM_FREQUENCY_MAX << ITEM_ACCESS_BITS)) |
-                   frequency_next(access_frequency(access)) << ITEM_ACCESS_BITS;
+    seen->access = access_made_now(t, item_access(seen));
     out->cas = item_cas(seen);
     words_write(it, seen, item_bytes(seen));
     link_expires(t, it, out->expiry);
@@ -61,6 +59,7 @@ try_in_place(struct store_thread *t, const struct store_arith *how, struct repla
     if (!slot) {
         index_unlock(ix, &h, slots_delta != 0);
         link_settle(t, slots_delta);
+        count_found(t, gone);
         return PLACE_MISS;
     }
     struct item *seen = view_snapshot(t, it);

@@ -35,7 +35,7 @@
 enum store_counter {
     COUNT_STORED, COUNT_REPLACED, COUNT_DELETED, COUNT_EXPIRED, COUNT_EVICTED, COUNT_FLUSHED,
     COUNT_EVICTED_UNFETCHED, COUNT_EXPIRED_UNFETCHED, COUNT_INDEX_EVICTED, COUNT_AGAIN,
-    COUNT_BYTES_STORED, COUNT_GHOST_HITS,
+    COUNT_BYTES_STORED, COUNT_GHOST_HITS, COUNT_FOUND_EXPIRED, COUNT_FOUND_FLUSHED,
     COUNT_STORE_COUNTERS
 };
 
@@ -323,6 +323,16 @@ static inline void
 count(struct store_thread *t, enum store_counter c)
 {
     counter_add(&t->counters[c], 1);
+}
+
+/* Who looked for an entry, not to store another, has found that it is out of date. */
+static inline void
+count_found(struct store_thread *t, enum store_gone gone)
+{
+    if (gone == STORE_GONE_EXPIRED)
+        count(t, COUNT_FOUND_EXPIRED);
+    else if (gone == STORE_GONE_FLUSHED)
+        count(t, COUNT_FOUND_FLUSHED);
 }
 
 static inline enum cause

@@ -78,6 +78,7 @@ lease_get_locked(struct store_thread *t, struct store_key key, const struct stor
     }
     index_unlock(ix, &h, slots_delta != 0 || changed);
     link_settle(t, slots_delta);
+    count_found(t, v->gone);
     return slot ? STORE_OK : STORE_MISS;
 }
 
@@ -155,6 +156,7 @@ mark_stale(struct store_thread *t, const struct store_invalidate *how)
     }
     index_unlock(ix, &h, outcome == STORE_OK || slots_delta != 0);
     link_settle(t, slots_delta);
+    count_found(t, gone);
     return outcome;
 }
 

@@ -7,6 +7,7 @@
  * word instead, and the room in the segment is used for the next.
  */
 #include "inner.h"
+#include "view.h"
 
 /* ---- set, add, replace, cas --------------------------------------------------------------- */
 
@@ -185,6 +186,8 @@ put_locked(struct store_thread *t, struct put_job *job, struct put_step *step,
     struct index_hold h = index_lock(ix, key.hash);
     slot_word *slot = link_find_live(t, &h, key, &old, &gone, &slots_delta);
     enum store_outcome outcome = check_condition(t, job, &h, slot ? old : NULL);
+    if (slot && outcome == STORE_NOT_STORED)
+        word_write(&old->access, access_made_now(t, item_access(old)));    /* add */
     if (outcome == STORE_OK) {
         uint64_t cas = cas_of(t, job, slot ? old : NULL);
         if (slot)
@@ -340,6 +343,7 @@ delete_if(struct store_thread *t, struct store_key key, const uint64_t *cas_expe
     }
     index_unlock(ix, &h, slots_delta != 0);
     link_settle(t, slots_delta);
+    count_found(t, gone);
     return outcome;
 }
 

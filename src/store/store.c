@@ -424,6 +424,8 @@ store_stats_read(struct store *s, struct store_stats *out)
     out->evicted_unfetched = c[COUNT_EVICTED_UNFETCHED];
     out->expired_unfetched = c[COUNT_EXPIRED_UNFETCHED];
     out->index_evicted = c[COUNT_INDEX_EVICTED];
+    out->found_expired = c[COUNT_FOUND_EXPIRED];
+    out->found_flushed = c[COUNT_FOUND_FLUSHED];
     out->parked = c[COUNT_AGAIN];
     out->bytes_stored = c[COUNT_BYTES_STORED];
     out->ghost_hits = c[COUNT_GHOST_HITS];

@@ -328,6 +328,7 @@ struct store_stats {
     uint64_t items_stored, items_present, items_replaced, items_deleted, items_expired,
         items_evicted, items_flushed;
     uint64_t evicted_unfetched, expired_unfetched, index_evicted;
+    uint64_t found_expired, found_flushed;        /* met by who looked for them, not to store */
     uint64_t bytes_present;                       /* of present items, headers included */
     uint64_t memory_limit_bytes, memory_used_bytes, borrowed_bytes;
     /*

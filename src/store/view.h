@@ -18,6 +18,14 @@ mark_access(struct store_thread *t, struct item *it, uint32_t seen)
         word_write(&it->access, access);
 }
 
+/* Of an entry that was found, but not looked at. */
+static inline uint32_t
+access_made_now(const struct store_thread *t, uint32_t seen)
+{
+    return access_make(t->now, frequency_next(access_frequency(seen)),
+                       seen >> ITEM_FETCHED_SHIFT & 1);
+}
+
 /* A small item copied to the thread's scratch, a longer one itself. */
 static inline struct item *
 view_snapshot(struct store_thread *t, struct item *it)

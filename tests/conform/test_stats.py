@@ -48,6 +48,14 @@ STREAMS = {
         store(b"set", b"a", b"1", ttl=-1) + how
         for how in (b"gat 9 a\r\n", b"gats 9 a\r\n", b"touch a 9\r\n", b"mg a\r\n", b"mg a h v\r\n",
                     b"mg a T9\r\n", b"mg a v T9\r\n", b"mg a N9\r\n", b"mg a v N9 T8\r\n")),
+    "gone, and met by who does not ask for it": b"".join(
+        store(b"set", b"a", b"1", ttl=ttl) + gone + how
+        for ttl, gone in ((-1, b""), (0, b"flush_all\r\n"))
+        for how in (store(b"set", b"a", b"2"), store(b"add", b"a", b"2"),
+                    store(b"replace", b"a", b"2"), store(b"append", b"a", b"2"),
+                    store(b"cas", b"a", b"2", extra=b" 1"), b"delete a\r\n", b"incr a 1\r\n",
+                    b"decr a 1\r\n", b"md a\r\n", b"md a I\r\n", b"ma a\r\n", b"ma a N0\r\n",
+                    b"me a\r\n", b"ms a 1\r\n2\r\n")),
     "too large": store(b"set", b"a", b"1") + store(b"set", b"a", b"x" * 2000000) + store(
         b"add", b"b", b"x" * 2000000) + b"get a\r\n",
     "meta": b"".join([

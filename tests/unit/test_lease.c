@@ -172,6 +172,33 @@ a_look_without_bump_leaves_no_trace(void **state)
     end(&a);
 }
 
+/* Who adds or counts has not seen the value, but has used the entry. */
+static void
+adding_and_counting_are_uses(void **state)
+{
+    (void)state;
+    struct alone a;
+    struct store_get_options quiet = {.no_bump = true};
+    struct store_view v;
+    uint64_t number;
+    for (unsigned adds = 0; adds < 2; adds++) {
+        begin(&a);
+        struct store_put put = {.mode = STORE_SET, .key = a.key, .value = {"17", 2}};
+        assert_int_equal(kit_put(a.s, a.t, &put, NULL, NULL), STORE_OK);
+        store_leave(a.t);
+        script_now += 10;
+        store_enter(a.t);
+        put.mode = STORE_ADD;
+        if (adds)
+            assert_int_equal(kit_put(a.s, a.t, &put, NULL, NULL), STORE_NOT_STORED);
+        else
+            assert_int_equal(kit_arith(a.t, a.key, false, 1, &number, NULL), STORE_OK);
+        assert_int_equal(kit_get(a.t, a.key, &quiet, &v), STORE_OK);
+        assert_true(v.marks == 0 && v.last_access == script_now);
+        end(&a);
+    }
+}
+
 /* However large a number a client chooses, those that follow differ, and stay in their range. */
 static void
 chosen_numbers_do_not_push_others(void **state)
@@ -228,6 +255,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_several_one_wins),
         cmocka_unit_test(a_look_without_bump_leaves_no_trace),
+        cmocka_unit_test(adding_and_counting_are_uses),
         cmocka_unit_test(chosen_numbers_do_not_push_others),
         cmocka_unit_test(cleaning_keeps_marks),
     };
