@@ -20,6 +20,20 @@
 
 #include "options.h"
 
+int
+daemon_fill_streams(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd < 0)
+        return -errno;
+    close(fd);
+    return 0;
+}
+
 /* One byte: ready.  None: the child has ended, and its exit code is ours. */
 __attribute__((noreturn)) static void
 wait_for_child(pid_t child, int fd)

@@ -1,6 +1,7 @@
 /*
  * daemon.h -- going into the background, and the files that tell others where we are.
  *
+ *     daemon_fill_streams() before anything is opened
  *     daemon_start()        -d; before there are threads
  *     (sockets, threads)
  *     daemon_write_pid()    -P
@@ -22,6 +23,12 @@ struct daemon_wait {
     bool waiting;
     int fd;
 };
+
+/*
+ * Standard streams that were closed by who started us become /dev/null: what is opened next would
+ * take their place, and be written to or replaced as a stream.  0 or -errno.
+ */
+int daemon_fill_streams(void);
 
 /*
  * Returns in the child only: 0, or -errno when there is none.  The parent waits for daemon_ready()

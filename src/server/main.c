@@ -478,6 +478,8 @@ main(int argc, char **argv)
     struct server *s = &server;
     int code;
     bound_heap();
+    if (daemon_fill_streams() != 0)
+        return SETTINGS_OS_ERROR;
     if (settings_parse(&s->settings, argc, argv, stdout, stderr, &code) == SETTINGS_EXIT) {
         settings_fini(&s->settings);
         return code;

@@ -8,6 +8,7 @@ needs a process.
 Method: a line that must be accepted is given an address that cannot be parsed as its last word,
 which is noticed after everything else (71): so no server needs to run to see that.
 """
+import contextlib
 import os
 import pathlib
 import re
@@ -277,27 +278,56 @@ def gone(pid):
     return text.rsplit(")", 1)[1].split()[0] == "Z"
 
 
-def test_daemon_serves_when_the_command_returns(tmp_path):
+@contextlib.contextmanager
+def daemon(tmp_path, *args, **how):
+    """(pid, port, stderr of the command) of a server in the background, which is ended here."""
     path, ports = tmp_path / "pid", tmp_path / "ports"
     env = dict(os.environ, MEMCACHED_PORT_FILENAME=str(ports))
-    code, out, err = run("-d", "-P", str(path), "-p", "-1", "-l", "127.0.0.1", *USER, env=env)
+    code, out, err = run("-d", "-P", str(path), "-p", "-1", "-l", "127.0.0.1", *USER, *args,
+                         env=env, **how)
     assert (code, out) == (0, ""), err
     pid = int(path.read_text())
     try:
-        port = int(ports.read_text().split()[2])
-        with server.Connection(socket.create_connection(("127.0.0.1", port))) as c:
-            assert c.ask(b"version\r\n") == b"VERSION 1.6.45\r\n"
-        process = pathlib.Path("/proc/%d" % pid)
-        assert os.readlink(process / "cwd") == "/"
-        assert [os.readlink(process / "fd" / str(n)) for n in range(3)] == ["/dev/null"] * 3
-        assert os.getsid(pid) == pid
+        yield pid, int(ports.read_text().split()[2]), err
     finally:
         os.kill(pid, signal.SIGTERM)
         ended = server.wait_until(lambda: gone(pid))
         if not ended:
             os.kill(pid, signal.SIGKILL)
     assert ended
-    assert not path.exists()
+
+
+def assert_serves(port):
+    with server.Connection(socket.create_connection(("127.0.0.1", port))) as c:
+        assert c.ask(b"version\r\n") == b"VERSION 1.6.45\r\n"
+
+
+def streams_of(pid):
+    return [os.readlink("/proc/%d/fd/%d" % (pid, n)) for n in range(3)]
+
+
+def test_daemon_serves_when_the_command_returns(tmp_path):
+    with daemon(tmp_path) as (pid, port, _):
+        assert_serves(port)
+        assert os.readlink("/proc/%d/cwd" % pid) == "/"
+        assert streams_of(pid) == ["/dev/null"] * 3
+        assert os.getsid(pid) == pid
+    assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_daemon_without_streams_serves(tmp_path, closed):
+    """What is opened in the place of a stream would be replaced by /dev/null."""
+    with daemon(tmp_path, preexec_fn=lambda: [os.close(n) for n in closed]) as (pid, port, _):
+        assert_serves(port)
+        assert streams_of(pid) == ["/dev/null"] * 3
+
+
+def test_closed_streams_are_no_place_for_sockets(larder):
+    """In the foreground a line of the log would go to whatever took the place of stderr."""
+    with larder(before=lambda: os.closerange(0, 3)) as s, s.connect() as c:
+        assert c.ask(b"version\r\n") == b"VERSION 1.6.45\r\n"
+        assert streams_of(s.pid) == ["/dev/null"] * 3
 
 
 def test_daemon_that_cannot_start_says_so(tmp_path):

@@ -203,7 +203,7 @@ class Server:
     """One running server.  Use it in a with statement, or call stop()."""
 
     def __init__(self, binary, *options, env=None, unix=False, files_max=None, listen=True,
-                 files=None, ephemeral=False):
+                 files=None, ephemeral=False, before=None):
         """
         options   the command line, after port, address and user; {dir} is the directory
         unix      listens on the unix socket {dir}/socket instead of TCP
@@ -211,6 +211,7 @@ class Server:
         listen    False: the options say where to listen; connect() uses {port} all the same
         files     {name: text} to be written into the directory before the start
         ephemeral lets the system choose the port and learns it from MEMCACHED_PORT_FILENAME
+        before    is called in the process that becomes the server
         """
         self.binary = str(binary)
         self.dir = tempfile.mkdtemp(prefix="larder-test.")
@@ -224,6 +225,7 @@ class Server:
         if ephemeral:
             self.env["MEMCACHED_PORT_FILENAME"] = self.port_file
         self.files_max = files_max
+        self.before = before
         self.listen = listen
         self.process = None
         self._start()
@@ -239,8 +241,11 @@ class Server:
             command += ["-u", "root"]
         return command + [o.replace("{port}", str(self.port)) for o in self.options]
 
-    def _limit_files(self):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self.files_max, self.files_max))
+    def _prepare(self):
+        if self.files_max:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.files_max, self.files_max))
+        if self.before:
+            self.before()
 
     def _start(self):
         for _ in range(5):
@@ -249,7 +254,7 @@ class Server:
                 self.process = subprocess.Popen(
                     self._command(), stdin=subprocess.DEVNULL, stdout=err, stderr=err,
                     cwd=self.dir, env=self.env,
-                    preexec_fn=self._limit_files if self.files_max else None)
+                    preexec_fn=self._prepare if self.files_max or self.before else None)
             if wait_until(self._is_up):
                 if self.process.poll() is None:
                     return
