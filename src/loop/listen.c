@@ -157,16 +157,31 @@ fail_unix(char *why, const char *path, const char *reason)
     return false;
 }
 
+/* Refused: nobody listens.  Everything else, a full backlog too, means that somebody may. */
+static bool
+is_left_behind(const struct sockaddr_un *to)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    bool refused = connect(fd, (const struct sockaddr *)to, sizeof *to) != 0 &&
+                   errno == ECONNREFUSED;
+    close(fd);
+    return refused;
+}
+
 /* 0 or -errno. */
 static int
-unlink_old_socket(const char *path)
+unlink_old_socket(const struct sockaddr_un *to)
 {
     struct stat old;
-    if (lstat(path, &old) != 0)
+    if (lstat(to->sun_path, &old) != 0)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(old.st_mode))
         return -EEXIST;
-    return unlink(path) == 0 ? 0 : -errno;
+    if (!is_left_behind(to))
+        return -EADDRINUSE;
+    return unlink(to->sun_path) == 0 ? 0 : -errno;
 }
 
 bool
@@ -178,7 +193,7 @@ listen_unix(const char *path, mode_t mode, int backlog, struct listener *out, ch
         return fail_unix(why, path, strerror(ENAMETOOLONG));
     memcpy(to.sun_path, path, len);
 
-    int error = unlink_old_socket(path);
+    int error = unlink_old_socket(&to);
     if (error != 0)
         return fail_unix(why, path, strerror(-error));
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

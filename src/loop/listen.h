@@ -35,8 +35,8 @@ unsigned listen_tcp(const char *host, uint16_t port, int backlog, struct listene
 
 /*
  * Listens on a unix socket at `path` with these permissions.  A socket left there by an earlier
- * server is unlinked first; anything that is not a socket is left alone and is an error.  Changes
- * the umask for a moment: call before threads are started.
+ * server is unlinked first; one that is still served, and anything that is not a socket, is left
+ * alone and is an error.  Changes the umask for a moment: call before threads are started.
  */
 bool listen_unix(const char *path, mode_t mode, int backlog, struct listener *out, char *why);
 

@@ -447,11 +447,11 @@ start(struct server *s)
     if (code == 0 && set->daemon && daemon_start(&s->wait, set->core_dumps) != 0)
         code = SETTINGS_OS_ERROR;
     if (code == 0)
-        code = open_listeners(s);
-    if (code == 0)
         code = make_store(s);
     if (code == 0)
         code = make_commands(s);
+    if (code == 0)
+        code = open_listeners(s);
     if (code == 0)
         code = make_workers(s);
     return code ? code : make_keeper(s);

@@ -212,6 +212,30 @@ def test_a_socket_in_no_folder(tmp_path):
     assert "failed to listen on UNIX socket" in err and "No such file or directory" in err
 
 
+def test_a_socket_that_is_served_is_not_taken(larder):
+    with larder(unix=True) as s:
+        code, out, err = run("-s", s.unix, *USER)
+        assert (code, out) == (71, "")
+        assert err == "failed to listen on UNIX socket %s: Address already in use\n" % s.unix
+        with s.connect() as c:
+            assert c.ask(b"version\r\n") == b"VERSION 1.6.45\r\n"
+
+
+def test_a_socket_with_a_full_backlog_is_not_taken(tmp_path):
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as taken, socket.socket(socket.AF_UNIX) as waits:
+        taken.bind(path)
+        taken.listen(0)
+        waits.connect(path)
+        assert run("-s", path, *USER)[0] == 71
+
+
+def test_a_socket_left_behind_is_replaced(larder):
+    with socket.socket(socket.AF_UNIX) as old:
+        with larder(unix=True, before=lambda: old.bind("socket")) as s, s.connect() as c:
+            assert c.ask(b"version\r\n") == b"VERSION 1.6.45\r\n"
+
+
 def test_port_file_tells_the_ports(larder):
     with larder(ephemeral=True) as s:
         text = pathlib.Path(s.port_file).read_text()

@@ -280,6 +280,10 @@ test_listen_unix(void **state)
     assert_true(S_ISSOCK(st.st_mode));
     assert_int_equal(st.st_mode & 0777, 0640);
 
+    assert_false(listen_unix(path, 0700, 16, &second, why));
+    assert_non_null(strstr(why, "Address already in use"));
+    assert_int_equal(stat(path, &st), 0);
+
     listen_close(&first);    /* the file stays, as after a crash */
     assert_true(listen_unix(path, 0700, 16, &second, why));
     struct sockaddr_un to = {.sun_family = AF_UNIX};
