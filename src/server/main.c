@@ -398,7 +398,7 @@ serve(struct server *s)
         privileges_lock_memory();
     if (set->pid_path)
         daemon_write_pid(set->pid_path);
-    if (!set->daemon || set->verbosity)
+    if (!set->daemon || set->verbosity || s->listener_count == 0)
         say_hello(s);
     daemon_ready(&s->wait, set->verbosity > 0);
     running = s->workers;

@@ -246,6 +246,24 @@ print_untuned(struct options_parse *p, bool main_options, const char *before_fir
     return count;
 }
 
+/* memcached's atoi() would have taken the same without a word. */
+static void
+print_rests(struct options_parse *p)
+{
+    for (unsigned i = 0; i < options_count; i++) {
+        const struct option_row *row = &options_rows[i];
+        const struct option_rest *rest = &p->rest[i];
+        bool unit = row->unit && strchr(row->unit, ' ') == NULL;
+        if (!rest->arg)
+            continue;
+        fputs(OPTIONS_PROGRAM ": notice: ", p->err);
+        fputs(row->letter ? "" : "-o ", p->err);
+        print_name(p->err, row, p->given[i]);
+        fprintf(p->err, "%c%s: read as %s%s%s%s\n", row->letter ? ' ' : '=', rest->arg,
+                rest->read_as, unit ? " (" : "", unit ? row->unit : "", unit ? ")" : "");
+    }
+}
+
 #define UNTUNED_NOTICE OPTIONS_PROGRAM ": notice: accepted, nothing to tune here: "
 
 void
@@ -256,6 +274,7 @@ opt_notice(struct options_parse *p)
     count += print_untuned(p, false, count ? ", -o " : UNTUNED_NOTICE "-o ");
     if (count)
         fputc('\n', p->err);
+    print_rests(p);
     if (settings_listen_everywhere(p->settings))
         fprintf(p->err, OPTIONS_PROGRAM ": notice: listening on all interfaces without "
                                         "authentication; -l 127.0.0.1 keeps others out\n");

@@ -170,7 +170,8 @@ print_head(FILE *out)
                  "of memcached %s.\nIt takes the same options.  Those that have nothing to tune "
                  "here are checked, accepted and named in a notice.\n"
                  ".PP\nOptions may be bundled, long names abbreviated; arguments that are no "
-                 "options are ignored.\nNotices and errors go to standard error.\n"
+                 "options are ignored.\nText after a number is ignored too, as by memcached, and a notice "
+                 "says what was read.\nNotices and errors go to standard error.\n"
                  ".PP\nUnlike memcached, larderd runs one thread for each CPU unless told "
                  "otherwise, and \\fB\\-c\\fR \\fIN\\fR admits \\fIN\\fR connections.\n",
             LARDER_VERSION, LARDER_PROTOCOL_VERSION);

@@ -65,7 +65,7 @@ opt_take_extended(struct options_parse *p, const struct option_row *row, const c
 enum settings_verdict
 opt_take_hash_power(struct options_parse *p, const struct option_row *row, const char *arg)
 {
-    int power = opt_number(arg);
+    int power = opt_read_number(p, row, arg);
 
     if (power < 12)
         return options_refuse(p, SETTINGS_BAD_OPTION,

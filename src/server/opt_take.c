@@ -3,7 +3,8 @@
  *
  * memcached reads numbers with atoi() and atof(): "abc" is 0, "5x" is 5.  The same texts are
  * accepted here, but what is too large for the type becomes the largest value instead of
- * undefined behaviour.  Suboptions of -o are stricter where memcached's are.
+ * undefined behaviour, and a notice names text that was left over.  Suboptions of -o are stricter
+ * where memcached's are.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -22,6 +23,32 @@ opt_number(const char *text)
     long n = strtol(text, NULL, 10);
 
     return n > INT_MAX ? INT_MAX : n < INT_MIN ? INT_MIN : (int)n;
+}
+
+/* `end` is where reading stopped, `read_as` what was read. */
+static void
+note_rest(struct options_parse *p, const struct option_row *row, const char *arg, const char *end,
+          const char *read_as)
+{
+    struct option_rest *rest = &p->rest[row - options_rows];
+    bool all = end > arg;
+
+    while (isspace((unsigned char)*end))
+        end++;
+    rest->arg = all && !*end ? NULL : arg;
+    snprintf(rest->read_as, sizeof(rest->read_as), "%s", read_as);
+}
+
+int
+opt_read_number(struct options_parse *p, const struct option_row *row, const char *arg)
+{
+    int n = opt_number(arg);
+    char *end, read_as[16];
+
+    strtol(arg, &end, 10);
+    snprintf(read_as, sizeof(read_as), "%d", n);
+    note_rest(p, row, arg, end, read_as);
+    return n;
 }
 
 bool
@@ -85,7 +112,7 @@ opt_take_nothing(struct options_parse *p, const struct option_row *row, const ch
 enum settings_verdict
 opt_take_int(struct options_parse *p, const struct option_row *row, const char *arg)
 {
-    int n = opt_number(arg);
+    int n = opt_read_number(p, row, arg);
 
     if (!in_range(row, n))
         return complain(p, row);
@@ -96,7 +123,7 @@ opt_take_int(struct options_parse *p, const struct option_row *row, const char *
 enum settings_verdict
 opt_take_count(struct options_parse *p, const struct option_row *row, const char *arg)
 {
-    int n = opt_number(arg);
+    int n = opt_read_number(p, row, arg);
 
     if (!in_range(row, n))
         return complain(p, row);
@@ -126,10 +153,13 @@ opt_take_bytes(struct options_parse *p, const struct option_row *row, const char
 enum settings_verdict
 opt_take_real(struct options_parse *p, const struct option_row *row, const char *arg)
 {
-    double x = strtod(arg, NULL);
+    char *end, read_as[16];
+    double x = strtod(arg, &end);
 
     if (!(x > row->least) || (row->most != 0 && x > row->most))
         return complain(p, row);
+    snprintf(read_as, sizeof(read_as), "%g", x);
+    note_rest(p, row, arg, end, read_as);
     *(double *)option_field(p->settings, row) = x;
     return SETTINGS_RUN;
 }
@@ -158,7 +188,7 @@ opt_take_text(struct options_parse *p, const struct option_row *row, const char 
 enum settings_verdict
 opt_take_memory(struct options_parse *p, const struct option_row *row, const char *arg)
 {
-    int megabytes = opt_number(arg);
+    int megabytes = opt_read_number(p, row, arg);
 
     *(size_t *)option_field(p->settings, row) = megabytes > 0 ? (size_t)megabytes << 20 : 0;
     return SETTINGS_RUN;
@@ -172,19 +202,29 @@ opt_take_item_size(struct options_parse *p, const struct option_row *row, const 
     int unit = len ? tolower((unsigned char)arg[len - 1]) : 0;
     int64_t bytes = opt_number(arg);
 
+    char *end, read_as[32];
+
     bytes *= unit == 'k' ? 1 << 10 : unit == 'm' ? 1 << 20 : 1;
-    *(size_t *)option_field(p->settings, row) =
-        bytes < 0 ? 0 : bytes > INT_MAX ? INT_MAX : (size_t)bytes;
+    bytes = bytes < 0 ? 0 : bytes > INT_MAX ? INT_MAX : bytes;
+    *(size_t *)option_field(p->settings, row) = (size_t)bytes;
+    strtol(arg, &end, 10);
+    if (end > arg && end + 1 == arg + len && (unit == 'k' || unit == 'm'))
+        end++;
+    snprintf(read_as, sizeof(read_as), "%lld bytes", (long long)bytes);
+    note_rest(p, row, arg, end, read_as);
     return SETTINGS_RUN;
 }
 
 enum settings_verdict
 opt_take_unix_mode(struct options_parse *p, const struct option_row *row, const char *arg)
 {
-    long mode = strtol(arg, NULL, 8);
+    char *end, read_as[16];
+    long mode = strtol(arg, &end, 8);
 
-    *(unsigned *)option_field(p->settings, row) =
-        mode < 0 || mode > INT_MAX ? 0 : (unsigned)mode;
+    mode = mode < 0 || mode > INT_MAX ? 0 : mode;
+    *(unsigned *)option_field(p->settings, row) = (unsigned)mode;
+    snprintf(read_as, sizeof(read_as), "%03o", (unsigned)mode);
+    note_rest(p, row, arg, end, read_as);
     return SETTINGS_RUN;
 }
 
@@ -200,7 +240,7 @@ opt_take_verbose(struct options_parse *p, const struct option_row *row, const ch
 enum settings_verdict
 opt_take_requests(struct options_parse *p, const struct option_row *row, const char *arg)
 {
-    int n = opt_number(arg);
+    int n = opt_read_number(p, row, arg);
 
     if (n == 0)
         return complain(p, row);

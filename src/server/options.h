@@ -45,12 +45,19 @@ enum option_group {
 
 enum option_given { OPTION_ABSENT, OPTION_PLAIN, OPTION_NEGATED };
 
+/* A number that was followed by more text, or was none, and what was made of it. */
+struct option_rest {
+    const char *arg;                        /* NULL: nothing was left over */
+    char read_as[32];
+};
+
 /* What is known while argv is read. */
 struct options_parse {
     struct settings *settings;
     FILE *out;
     FILE *err;
     enum option_given given[OPTIONS_MAX];   /* by row */
+    struct option_rest rest[OPTIONS_MAX];   /* by row; of the argument that counts */
     bool negated;                           /* the option at hand was written no_<sub> */
     int exit_code;
 };
@@ -153,6 +160,8 @@ option_take opt_take_help, opt_take_license, opt_take_version, opt_take_man, opt
 
 /* As atoi(), but with limits where atoi() has undefined behaviour. */
 int opt_number(const char *text);
+/* The same for the argument of a row: opt_notice() tells if it was not all a number. */
+int opt_read_number(struct options_parse *p, const struct option_row *row, const char *arg);
 /* A whole number below 2^32 and nothing after it but, perhaps, a blank and anything. */
 bool opt_number_strict(const char *text, uint32_t *out_number);
 /* NULL, or why large pages cannot be had, by the contents of the kernel's file. */

@@ -339,6 +339,14 @@ def test_daemon_serves_when_the_command_returns(tmp_path):
     assert not (tmp_path / "pid").exists()
 
 
+def test_a_daemon_that_serves_nobody_says_so(tmp_path):
+    code, out, err = run("-d", "-P", str(tmp_path / "pid"), "-p", "abc", *USER)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+    assert (code, out) == (0, "")
+    assert "larderd: notice: -p abc: read as 0\n" in err
+    assert " serves nobody (no TCP port, no socket) " in err
+
+
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 def test_daemon_without_streams_serves(tmp_path, closed):
     """What is opened in the place of a stream would be replaced by /dev/null."""

@@ -741,6 +741,43 @@ every_form_is_read(void **state)
 }
 
 static void
+what_is_left_of_a_number_is_said(void **state)
+{
+    static const struct {
+        const char *line, *notice;
+    } cases[] = {
+        {"-m|100g", "-m 100g: read as 100 (MB)"},
+        {"-c|10k", "-c 10k: read as 10"},
+        {"-p|abc", "-p abc: read as 0"},
+        {"-p|80x", "-p 80x: read as 80"},
+        {"-p|", "-p : read as 0"},
+        {"-b|99999999999x", "-b 99999999999x: read as 2147483647"},
+        {"-R|5x", "-R 5x: read as 5"},
+        {"-a|8", "-a 8: read as 000 (octal)"},
+        {"-a|0708", "-a 0708: read as 070 (octal)"},
+        {"-I|1.5m", "-I 1.5m: read as 1048576 bytes"},
+        {"-I|1048576b", "-I 1048576b: read as 1048576 bytes"},
+        {"-f|1.5x", "-f 1.5x: read as 1.5"},
+        {"-o|idle_timeout=abc", "-o idle_timeout=abc: read as 0 (seconds)"},
+        {"-o|hashpower=20x", "-o hashpower=20x: read as 20"},
+    };
+    char notice[128];
+    struct run r;
+
+    (void)state;
+    for (unsigned i = 0; i < COUNT(cases); i++) {
+        accept(&r, cases[i].line);
+        snprintf(notice, sizeof(notice), "larderd: notice: %s\n", cases[i].notice);
+        if (!strstr(r.err, notice))
+            fail_msg("%s: no \"%s\", but: %s", cases[i].line, cases[i].notice, r.err);
+        done(&r);
+    }
+    accept(&r, "-m|9x|-m| 100 |-I|1M|-c|10|-l|::1|-a|0770|-o|idle_timeout=5");
+    assert_string_equal(r.err, "");
+    done(&r);
+}
+
+static void
 what_stats_do_not_show_is_read_too(void **state)
 {
     struct run r;
@@ -1408,6 +1445,7 @@ main(void)
         cmocka_unit_test(one_notice_names_them_all),
         cmocka_unit_test(a_server_open_to_all_says_so),
         cmocka_unit_test(every_form_is_read),
+        cmocka_unit_test(what_is_left_of_a_number_is_said),
         cmocka_unit_test(what_stats_do_not_show_is_read_too),
         cmocka_unit_test(many_threads_get_a_warning),
         cmocka_unit_test(numbers_are_read_as_atoi_does),
