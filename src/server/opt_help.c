@@ -47,6 +47,9 @@ print_row(FILE *out, const struct option_row *row)
     if (row->sub)
         used = fprintf(out, "  %s%s%s%s", row->negatable ? "[no_]" : "", row->sub,
                        argument ? "=" : "", argument ? row->arg : "");
+    else if (!row->name)
+        used = fprintf(out, "  -%c%s%s", row->letter, argument ? " " : "",
+                       argument ? row->arg : "");
     else
         used = fprintf(out, "  -%c, --%s%s%s", row->letter, row->name, argument ? "=" : "",
                        argument ? row->arg : "");

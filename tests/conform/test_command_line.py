@@ -125,6 +125,7 @@ def test_help_fits_a_screen():
     lines = out.splitlines()
     assert len(lines) <= 50 and max(map(len, lines)) <= 80
     assert run("-h") == (0, out, "")
+    assert "(null)" not in out and "\n  -D CHAR  " in out
 
 
 def test_version():
