@@ -36,9 +36,9 @@ static const struct entry environment[] = {
 
 static const struct entry examples[] = {
     {"larderd -l 127.0.0.1 -m 1024", "One gigabyte for the programs of this machine."},
-    {"larderd -d -u nobody -P /run/larderd.pid -l 10.0.0.5,10.0.0.6:11311",
-     "In the background, on two addresses."},
-    {"larderd -s /run/larder/sock -a 0770", "On a unix socket for a group."},
+    {"larderd -d -u cache -P /run/larderd/pid -l 10.0.0.5,10.0.0.6:11311",
+     "In the background, on two addresses; the user cache owns /run/larderd."},
+    {"larderd -s /run/larderd/sock -a 0770", "On a unix socket for a group."},
 };
 
 static void

@@ -493,6 +493,7 @@ const struct option_row options_rows[] = {
 
     {.letter = 'P', .name = "pidfile", .group = OPTION_PROCESS, .arg = "FILE",
      .help = "write the process id; removed at the end of -d",
+     .more = "Written after root has become the user of -u: the directory must be that user's.",
      .take = opt_take_text, .field = AT(const char *, pid_path)},
 
     {.letter = 'r', .name = "enable-coredumps", .group = OPTION_PROCESS,

@@ -149,6 +149,15 @@ def test_manual_is_clean():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_manual_and_unit_name_one_directory():
+    """The pid file needs a directory that the user of -u owns; the unit makes one."""
+    unit = (ROOT / "dist/larderd.service").read_text()
+    made = re.search(r"^RuntimeDirectory=(.*)$", unit, re.M).group(1)
+    named = set(re.findall(r"/run/([^ ]*)/", run("--print-man")[1].split(".SH EXAMPLES")[1]))
+    assert named == {made}
+    assert "\nLimitMEMLOCK=infinity\n" in unit     # else -k is refused
+
+
 def test_earlier_options_are_checked_before_version():
     assert run("-c", "0", "-V")[0] == 1
     assert run("-V", "-c", "0")[0] == 0
@@ -292,6 +301,15 @@ def test_pid_file_without_daemon_stays(larder, tmp_path):
         assert server.wait_until(lambda: path.read_text() == "%d\n" % s.pid)
         assert ("WARNING: The pid file contained the following (running) pid: %d\n" % os.getpid()
                 in s.stderr())
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root may become somebody else")
+def test_pid_file_is_written_by_the_user(larder):
+    nobody = ["-u", "nobody", "-P", "{dir}/pid"]
+    with larder(*nobody) as s:
+        assert server.wait_until(lambda: "Could not open the pid file" in s.stderr())
+    with larder(*nobody, before=lambda: os.chown(".", 65534, 65534)) as s:
+        assert server.wait_until(pathlib.Path(s.dir, "pid").exists)
 
 
 def gone(pid):
