@@ -431,6 +431,16 @@ take_apart(struct server *s)
 }
 
 static int
+go_into_background(struct server *s)
+{
+    int e = daemon_start(&s->wait, s->settings.core_dumps);
+    if (e == 0)
+        return 0;
+    fprintf(stderr, "larderd: cannot go into the background: %s\n", strerror(-e));
+    return SETTINGS_OS_ERROR;
+}
+
+static int
 start(struct server *s)
 {
     struct settings *set = &s->settings;
@@ -444,8 +454,8 @@ start(struct server *s)
         code = privileges_allow_files(&set->conns_max, FDS_BASE + set->threads * FDS_PER_WORKER);
     if (code == 0)
         code = privileges_drop(set->user, set->core_dumps);
-    if (code == 0 && set->daemon && daemon_start(&s->wait, set->core_dumps) != 0)
-        code = SETTINGS_OS_ERROR;
+    if (code == 0 && set->daemon)
+        code = go_into_background(s);
     if (code == 0)
         code = make_store(s);
     if (code == 0)

@@ -12,6 +12,7 @@ import contextlib
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -379,6 +380,16 @@ def test_closed_streams_are_no_place_for_sockets(larder):
     with larder(before=lambda: os.closerange(0, 3)) as s, s.connect() as c:
         assert c.ask(b"version\r\n") == b"VERSION 1.6.45\r\n"
         assert streams_of(s.pid) == ["/dev/null"] * 3
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="nobody else has a user without processes")
+def test_daemon_that_may_not_fork_says_so(tmp_path):
+    """One process is allowed to a user who has it."""
+    none = lambda: resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+    code, out, err = run("-d", "-u", "nobody", "-p", "-1", "-l", "127.0.0.1", preexec_fn=none,
+                         env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))
+    assert (code, out) == (71, "")
+    assert err.endswith("larderd: cannot go into the background: Resource temporarily unavailable\n")
 
 
 def test_daemon_that_cannot_start_says_so(tmp_path):
