@@ -91,12 +91,18 @@ is_lack_of_family(int error)
 static void
 explain(char *why, const char *host, uint16_t port, const char *reason)
 {
+    char at_port[20] = "";
+    if (port != 0)
+        snprintf(at_port, sizeof at_port, " (port %u)", port);
     if (host)
-        snprintf(why, LISTEN_WHY_MAX, "failed to listen on one of interface(s) %.200s: %s", host,
-                 reason);
+        snprintf(why, LISTEN_WHY_MAX, "failed to listen on one of interface(s) %.200s: %s%s", host,
+                 reason, at_port);
     else
         snprintf(why, LISTEN_WHY_MAX, "failed to listen on TCP port %u: %s", port, reason);
 }
+
+#define TOO_MANY "there can be 64 listeners at most"
+_Static_assert(LISTENERS_MAX == 64, "TOO_MANY says so");
 
 static void
 warn_skipped(const struct addrinfo *at, int error)
@@ -121,7 +127,11 @@ listen_tcp(const char *host, uint16_t port, int backlog, struct listener *out, u
     unsigned count = 0;
     int lacking = 0;
     const struct addrinfo *lacking_at = NULL;
-    for (struct addrinfo *at = found; at != NULL && count < max; at = at->ai_next) {
+    for (struct addrinfo *at = found; at != NULL; at = at->ai_next) {
+        if (count == max) {
+            explain(why, host, port, TOO_MANY);
+            goto fail;
+        }
         uint16_t real_port = port == 0 && count > 0 ? out[0].addr.port : port;
         set_port(at, real_port);
         error = listen_at(at, backlog, &out[count]);

@@ -23,6 +23,8 @@ struct listener {
     struct addr addr;             /* the real port, also where 0 was asked for */
 };
 
+#define LISTENERS_MAX 64u         /* of a server */
+
 /*
  * Opens one socket for each address that `host` has (NULL: all interfaces of IPv4 and IPv6, each
  * its own socket).  port 0: any free one, the same for all where that is possible.  A family that

@@ -29,7 +29,6 @@
 #include "stats.h"
 #include "workers.h"
 
-#define LISTENERS_MAX 64u
 #define BYTES_PER_TURN ((size_t)256 << 10)
 #define FDS_PER_WORKER 4u
 #define FDS_BASE 32u
@@ -272,6 +271,19 @@ limit_threads(struct settings *set)
 }
 
 static int
+no_store(const struct settings *set, int error)
+{
+    size_t most = store_memory_bytes_max();
+    if (set->memory_bytes > most)
+        fprintf(stderr, "larderd: cannot start: memory for items: -m %zu is more than %zu MB, the "
+                "largest cache\n", set->memory_bytes >> 20, most >> 20);
+    else
+        fprintf(stderr, "larderd: cannot start: memory for items: %s: more than %zu MB of address "
+                "space are needed (see ulimit -v)\n", strerror(error), set->memory_bytes >> 20);
+    return SETTINGS_OS_ERROR;
+}
+
+static int
 make_store(struct server *s)
 {
     const struct settings *set = &s->settings;
@@ -287,7 +299,7 @@ make_store(struct server *s)
     };
     clock_start_ns = clock_ns();
     int e = store_create(&config, &s->store);
-    return e == 0 ? 0 : out_of_memory("memory for items", -e);
+    return e == 0 ? 0 : no_store(set, -e);
 }
 
 /* What commands may change although it has no effect; stats.c has the way back. */

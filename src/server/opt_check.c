@@ -50,9 +50,12 @@ check_item_size(struct options_parse *p)
     const struct settings *s = p->settings;
 
     if (s->item_bytes_max < ITEM_BYTES_LEAST)
-        return USAGE(p, "Item max size cannot be less than 1024 bytes.");
+        return USAGE(p, "Item max size cannot be less than 1024 bytes."
+                        " (-I is %zu bytes; its units are k and m)", s->item_bytes_max);
     if (s->item_bytes_max > s->memory_bytes / 2)
-        return USAGE(p, "Cannot set item size limit higher than 1/2 of memory max.");
+        return USAGE(p, "Cannot set item size limit higher than 1/2 of memory max."
+                        " (-m is %zu MB, -I is %zu bytes)",
+                     s->memory_bytes >> 20, s->item_bytes_max);
     if (s->item_bytes_max > ITEM_BYTES_MOST)
         return USAGE(p, "Cannot set item size limit higher than a gigabyte.");
     return SETTINGS_RUN;

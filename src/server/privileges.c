@@ -48,7 +48,8 @@ privileges_allow_files(unsigned *conns, unsigned other)
     if (limit.rlim_max < *conns || limit.rlim_max <= other ||
         set_files(limit.rlim_max, limit.rlim_max) != 0) {
         fprintf(stderr, "failed to set rlimit for open files. Try starting as root or requesting "
-                        "smaller maxconns value.\n");
+                        "smaller maxconns value. (%llu are needed, %llu are allowed)\n",
+                (unsigned long long)needed, (unsigned long long)limit.rlim_max);
         return SETTINGS_OS_ERROR;
     }
     unsigned left = (unsigned)(limit.rlim_max - other);
@@ -98,7 +99,7 @@ privileges_drop(const char *user, bool keep_core)
     if (getuid() != 0 && geteuid() != 0)
         return 0;
     if (!user || !*user) {
-        fprintf(stderr, "must add '-u root' to start as root\n");
+        fprintf(stderr, "must add '-u root' to start as root, or '-u nobody' to run as somebody else\n");
         return SETTINGS_BAD_USAGE;
     }
     const struct passwd *pw = getpwnam(user);
@@ -117,5 +118,6 @@ void
 privileges_lock_memory(void)
 {
     if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)
-        fprintf(stderr, "warning: -k invalid, mlockall() failed: %s\n", strerror(errno));
+        fprintf(stderr, "warning: -k invalid, mlockall() failed: %s (see ulimit -l, in a unit "
+                        "LimitMEMLOCK)\n", strerror(errno));
 }

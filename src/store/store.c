@@ -134,6 +134,12 @@ has_reserve(const struct store *s)
     return s->config.lends && !s->config.evict;
 }
 
+size_t
+store_memory_bytes_max(void)
+{
+    return MEMORY_BYTES_MAX;
+}
+
 int
 store_create(const struct store_config *config, struct store **out_store)
 {

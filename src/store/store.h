@@ -70,6 +70,9 @@ enum store_outcome {
 /* Why there was a miss. */
 enum store_gone { STORE_GONE_ABSENT, STORE_GONE_EXPIRED, STORE_GONE_FLUSHED };
 
+/* The largest limit that there can be: its places still fit into the index. */
+size_t store_memory_bytes_max(void);
+
 /* *out_store untouched on failure; returns 0 or -errno. */
 int store_create(const struct store_config *config, struct store **out_store);
 /* All threads have left. */

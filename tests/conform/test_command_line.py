@@ -69,7 +69,10 @@ def test_refused_as_memcached_refuses(args):
     peer_code, peer_out, peer_err = run(*args, binary=server.MEMCACHED)
     assert code in (1, 64)
     assert (code, out) == (peer_code, peer_out)
-    assert err.replace(server.LARDERD, "X") == peer_err.replace(server.MEMCACHED, "X")
+    ours = err.replace(server.LARDERD, "X").splitlines()
+    theirs = peer_err.replace(server.MEMCACHED, "X").splitlines()
+    # What is said beyond memcached's words stands behind them, in brackets.
+    assert [re.sub(r" \(-[mI] is .*\)$", "", line) for line in ours] == theirs
 
 
 @pytest.mark.parametrize("args, name", [
@@ -207,8 +210,39 @@ def test_an_address_that_is_taken():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         code, out, err = run("-l", "127.0.0.1", "-p", str(taken.getsockname()[1]), *USER)
+        assert (code, out) == (71, "")
+        assert err == ("failed to listen on one of interface(s) 127.0.0.1: Address already in use "
+                       "(port %d)\n" % taken.getsockname()[1])
+
+
+def test_more_addresses_than_there_can_be():
+    many = ",".join("127.0.0.%d" % n for n in range(1, 66))
+    code, out, err = run("-l", many, "-p", str(server.free_port()), *USER)
     assert (code, out) == (71, "")
-    assert "failed to listen on one of interface(s) 127.0.0.1: Address already in use" in err
+    assert "127.0.0.65: there can be 64 listeners at most" in err
+
+
+def test_more_memory_than_there_can_be():
+    code, out, err = run("-m", "10000000", "-p", "0", *USER)
+    assert (code, out) == (71, "")
+    most = re.search(r"memory for items: -m 10000000 is more than (\d+) MB, the largest cache\n", err)
+    assert 0 < int(most.group(1)) < 10000000
+
+
+def test_less_address_space_than_needed():
+    little = lambda: resource.setrlimit(resource.RLIMIT_AS, (256 << 20,) * 2)
+    code, out, err = run("-m", "512", "-t", "1", "-p", "0", *USER, preexec_fn=little)
+    if not (code == 71 and "memory for items" in err):
+        pytest.skip("a sanitizer takes more address space itself")
+    assert err.endswith("memory for items: Cannot allocate memory: more than 512 MB of address space "
+                        "are needed (see ulimit -v)\n")
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="root alone begins with all rights")
+def test_memory_that_may_not_be_locked(larder):
+    none = lambda: resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+    with larder("-k", "-u", "nobody", before=none) as s:
+        assert server.wait_until(lambda: "(see ulimit -l, in a unit LimitMEMLOCK)" in s.stderr())
 
 
 def test_an_address_of_another_machine():
@@ -272,7 +306,7 @@ def test_mode_of_the_unix_socket(larder):
 @pytest.mark.skipif(not AS_ROOT, reason="only root may become somebody else")
 def test_root_must_say_who_to_become(larder):
     assert run("-p", "-1", "-l", "127.0.0.1")[0::2] == (
-        64, "must add '-u root' to start as root\n")
+        64, "must add '-u root' to start as root, or '-u nobody' to run as somebody else\n")
     code, out, err = run("-p", "-1", "-l", "127.0.0.1", "-u", "no-such-user-here")
     assert (code, err) == (67, "can't find the user no-such-user-here to switch to\n")
     with larder("-u", "nobody") as s:   # the last -u counts

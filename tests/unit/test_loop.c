@@ -245,8 +245,9 @@ test_listen_errors(void **state)
     struct listener listener = local_listener(), other;
     uint16_t port = listener.addr.port;
     assert_int_equal(listen_tcp("127.0.0.1", port, 16, &other, 1, why), 0);
-    assert_string_equal(
-        why, "failed to listen on one of interface(s) 127.0.0.1: Address already in use");
+    snprintf(wanted, sizeof wanted, "failed to listen on one of interface(s) 127.0.0.1: "
+             "Address already in use (port %u)", port);
+    assert_string_equal(why, wanted);
     assert_int_equal(listen_tcp(NULL, port, 16, &other, 1, why), 0);
     snprintf(wanted, sizeof wanted, "failed to listen on TCP port %u: Address already in use",
              port);

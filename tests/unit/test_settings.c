@@ -315,15 +315,24 @@ static const struct refusal refusals[] = {
     {"-B|x", 64, "Invalid value for binding protocol: x\n"
                  " -- should be one of auto, binary, or ascii"},
     {"-t|2|-N|3", 64, "Number of napi_ids(3) cannot be greater than number of threads(2)"},
-    {"-I|512", 64, "Item max size cannot be less than 1024 bytes."},
-    {"-I|", 64, "Item max size cannot be less than 1024 bytes."},
-    {"-I|-5m", 64, "Item max size cannot be less than 1024 bytes."},
-    {"-I|64m", 64, "Cannot set item size limit higher than 1/2 of memory max."},
-    {"-I|4096m", 64, "Cannot set item size limit higher than 1/2 of memory max."},
-    {"-I|99999999999999999999m", 64, "Cannot set item size limit higher than 1/2 of memory max."},
-    {"-m|0", 64, "Cannot set item size limit higher than 1/2 of memory max."},
-    {"-m|-1", 64, "Cannot set item size limit higher than 1/2 of memory max."},
-    {"-m|1", 64, "Cannot set item size limit higher than 1/2 of memory max."},
+    {"-I|512", 64, "Item max size cannot be less than 1024 bytes."
+     " (-I is 512 bytes; its units are k and m)"},
+    {"-I|", 64, "Item max size cannot be less than 1024 bytes."
+     " (-I is 0 bytes; its units are k and m)"},
+    {"-I|-5m", 64, "Item max size cannot be less than 1024 bytes."
+     " (-I is 0 bytes; its units are k and m)"},
+    {"-I|64m", 64, "Cannot set item size limit higher than 1/2 of memory max."
+     " (-m is 64 MB, -I is 67108864 bytes)"},
+    {"-I|4096m", 64, "Cannot set item size limit higher than 1/2 of memory max."
+     " (-m is 64 MB, -I is 2147483647 bytes)"},
+    {"-I|99999999999999999999m", 64, "Cannot set item size limit higher than 1/2 of memory max."
+     " (-m is 64 MB, -I is 2147483647 bytes)"},
+    {"-m|0", 64, "Cannot set item size limit higher than 1/2 of memory max."
+     " (-m is 0 MB, -I is 1048576 bytes)"},
+    {"-m|-1", 64, "Cannot set item size limit higher than 1/2 of memory max."
+     " (-m is 0 MB, -I is 1048576 bytes)"},
+    {"-m|1", 64, "Cannot set item size limit higher than 1/2 of memory max."
+     " (-m is 1 MB, -I is 1048576 bytes)"},
     {"-I|1025m|-m|8192", 64, "Cannot set item size limit higher than a gigabyte."},
     {"-I|1k", 64, "slab_chunk_max (bytes: 524288) cannot be larger than -I (item_size_max 1024)"},
     {"-I|1500k", 64, "-I (item_size_max: 1536000) must be evenly divisible by slab_chunk_max "
@@ -351,7 +360,8 @@ static const struct refusal refusals[] = {
     {"-p|99999999999", 64, "ERROR: Invalid port number 2147483647."},
     {"-U|70000", 64, "ERROR: Invalid port number 70000."},
     /* with several mistakes, the one memcached finds first */
-    {"-p|70000|-I|512", 64, "Item max size cannot be less than 1024 bytes."},
+    {"-p|70000|-I|512", 64, "Item max size cannot be less than 1024 bytes."
+     " (-I is 512 bytes; its units are k and m)"},
     {"-p|70000|-S|-B|ascii", 64,
      "ERROR: You cannot allow the ASCII protocol while using SASL."},
     {"-t|2|-N|3|-I|512", 64, "Number of napi_ids(3) cannot be greater than number of threads(2)"},
@@ -1165,7 +1175,8 @@ root_must_say_who_to_become(void **state)
         return;
     }
     assert_int_equal(in_child(drop_without_a_name, said, sizeof(said)), 64);
-    assert_string_equal(said, "must add '-u root' to start as root\n");
+    assert_string_equal(said, "must add '-u root' to start as root, or '-u nobody' to run as "
+                              "somebody else\n");
     assert_int_equal(in_child(drop_with_an_empty_name, said, sizeof(said)), 64);
     assert_int_equal(in_child(drop_to_nobody_knows_whom, said, sizeof(said)), 67);
     assert_string_equal(said, "can't find the user no-such-user-here to switch to\n");
@@ -1248,7 +1259,8 @@ file_limit_is_raised_as_far_as_needed(void **state)
                               "the 290 connections of -c\n");
     assert_int_equal(in_child(files_not_even_for_connections, said, sizeof(said)), 71);
     assert_string_equal(said, "failed to set rlimit for open files. Try starting as root or "
-                              "requesting smaller maxconns value.\n");
+                              "requesting smaller maxconns value. (341 are needed, 300 are "
+                              "allowed)\n");
 }
 
 static int
