@@ -61,6 +61,7 @@ check_item_size(struct options_parse *p)
     return SETTINGS_RUN;
 }
 
+/* It has no effect here, so nobody who has not asked for it need know it. */
 static enum settings_verdict
 check_slab_chunk(struct options_parse *p)
 {
@@ -69,6 +70,8 @@ check_slab_chunk(struct options_parse *p)
 
     if (item > OPTION_SLAB_PAGE_BYTES && !opt_given_sub(p, "slab_chunk_max"))
         s->untuned.slab_chunk_bytes_max = OPTION_SLAB_PAGE_BYTES / 2;
+    if (!opt_given_sub(p, "slab_chunk_max"))
+        return SETTINGS_RUN;
     size_t chunk = s->untuned.slab_chunk_bytes_max;
     if (chunk > item)
         return USAGE(p, "slab_chunk_max (bytes: %zu) cannot be larger than -I (item_size_max %zu)",

@@ -146,7 +146,7 @@ const struct option_row options_rows[] = {
     {.letter = 'I', .name = "max-item-size", .stat = "item_size_max", .group = OPTION_MEMORY,
      .arg = "NUM", .unit = "bytes, or with k or m", .initial = "1m",
      .help = "longest value; 1k to 1024m",
-     .more = "At most half of -m, and a multiple of -o slab_chunk_max.",
+     .more = "At most half of -m, and a multiple of -o slab_chunk_max if that is given.",
      .take = opt_take_item_size, .show = opt_show_bytes, .field = AT(size_t, item_bytes_max)},
 
     {.sub = "maxconns_fast", .stat = "maxconns_fast", .negatable = true, .initial = "on",

@@ -42,8 +42,8 @@ def run(*args, binary=None, **how):
 REFUSED_BY_BOTH = [
     ["-z"], ["--nosuch"], ["--max", "5"], ["-p"], ["-p", "70000"], ["-c", "0"], ["-t", "0"],
     ["-R", "0"], ["-f", "1"], ["-f", "x"], ["-n", "0"], ["-D", ""], ["-N", "0"], ["-B", "x"],
-    ["-t", "4", "-N", "5"], ["-I", "512"], ["-I", "64m"], ["-m", "0"], ["-I", "1k"],
-    ["-I", "2000m", "-m", "8192"], ["-I", "1500k"], ["-S", "-B", "ascii"], ["-S", "-U", "5"],
+    ["-t", "4", "-N", "5"], ["-I", "512"], ["-I", "64m"], ["-m", "0"],
+    ["-I", "2000m", "-m", "8192"], ["-S", "-B", "ascii"], ["-S", "-U", "5"],
     ["-Y", "f", "-B", "auto"], ["-Z", "-p", "0"], ["-U", "70000"], ["-p", "70000", "-I", "512"],
     ["-o", "nosuch"], ["-o", "nosuch=5"], ["-o", ","], ["-o", "hashpower"], ["-o", "hashpower=11"],
     ["-o", "hashpower=33"], ["-o", "slab_automove=3"], ["-o", "slab_automove_ratio"],
@@ -110,6 +110,13 @@ def test_addresses_that_cannot_be_read(args, message):
 def test_accepted(args):
     code, out, err = run(*args, *STOP_HERE)
     assert (code, out) == (71, ""), err
+
+
+def test_small_items_need_no_slab_chunk(larder):
+    with larder("-I", "1k") as s, s.connect() as c:
+        assert c.ask(b"set a 0 0 900\r\n%s\r\n" % (b"x" * 900)) == b"STORED\r\n"
+        assert c.ask(b"set a 0 0 1025\r\n%s\r\n" % (b"x" * 1025)) == (
+            b"SERVER_ERROR object too large for cache\r\n")
 
 
 def test_what_has_no_effect_is_named_in_one_line(larder):

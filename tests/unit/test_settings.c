@@ -334,13 +334,12 @@ static const struct refusal refusals[] = {
     {"-m|1", 64, "Cannot set item size limit higher than 1/2 of memory max."
      " (-m is 1 MB, -I is 1048576 bytes)"},
     {"-I|1025m|-m|8192", 64, "Cannot set item size limit higher than a gigabyte."},
-    {"-I|1k", 64, "slab_chunk_max (bytes: 524288) cannot be larger than -I (item_size_max 1024)"},
-    {"-I|1500k", 64, "-I (item_size_max: 1536000) must be evenly divisible by slab_chunk_max "
-                     "(bytes: 524288)"},
+    {"-I|1k|-o|slab_chunk_max=512", 64,
+     "slab_chunk_max (bytes: 524288) cannot be larger than -I (item_size_max 1024)"},
+    {"-I|1500k|-o|slab_chunk_max=512", 64,
+     "-I (item_size_max: 1536000) must be evenly divisible by slab_chunk_max (bytes: 524288)"},
     {"-I|3m|-o|slab_chunk_max=3072", 64, "slab_chunk_max (bytes: 3145728) must divide evenly into "
                                          "1048576 (slab_page_size)"},
-    {"-I|512k|-o|no_chunked_items", 64, "slab_chunk_max (bytes: 1048576) cannot be larger than -I "
-                                        "(item_size_max 524288)"},
     {"-o|hot_lru_pct=41", 64, "hot_lru_pct + warm_lru_pct cannot be more than 80% combined"},
     {"-o|temporary_ttl=5,no_lru_maintainer", 64,
      "temporary_ttl requires lru_maintainer to be enabled"},
@@ -694,6 +693,9 @@ static const struct effect effects[] = {
     {"-I|512K", "item_size_max", "524288"},
     {"-I|1024m|-m|2048", "item_size_max", "1073741824"},
     {"-I|1k|-o|slab_chunk_max=1", "item_size_max", "1024"},
+    {"-I|1k", "item_size_max", "1024"},
+    {"-I|1500k", "item_size_max", "1536000"},
+    {"-I|512k|-o|no_chunked_items", "item_size_max", "524288"},
     {"-I|2m|-o|slab_chunk_max=1024", "slab_chunk_max", "1048576"},
     {"-I|2m|-o|no_chunked_items", "slab_chunk_max", "524288"},
     {"-F", "flush_enabled", "no"},
