@@ -108,19 +108,30 @@ daemon_ready(struct daemon_wait *wait, bool keep_streams)
     return error;
 }
 
-static void
-warn_about_running(const char *path)
+/* 0: there is none, or it says something else. */
+static pid_t
+read_pid(const char *path)
 {
     char line[64];
-    uint32_t pid;
+    uint32_t pid = 0;
     FILE *f = fopen(path, "re");
 
     if (!f)
-        return;
-    if (fgets(line, sizeof(line), f) && opt_number_strict(line, &pid) && pid > 0 &&
-        pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM))
-        fprintf(stderr, "WARNING: The pid file contained the following (running) pid: %u\n", pid);
+        return 0;
+    if (!fgets(line, sizeof(line), f) || !opt_number_strict(line, &pid) || pid > INT_MAX)
+        pid = 0;
     fclose(f);
+    return (pid_t)pid;
+}
+
+static void
+warn_about_running(const char *path)
+{
+    pid_t pid = read_pid(path);
+
+    if (pid > 0 && (kill(pid, 0) == 0 || errno == EPERM))
+        fprintf(stderr, "WARNING: The pid file contained the following (running) pid: %ld\n",
+                (long)pid);
 }
 
 void
@@ -154,6 +165,10 @@ daemon_write_pid(const char *path)
 void
 daemon_remove_pid(const char *path)
 {
+    pid_t pid = read_pid(path);
+
+    if (pid != 0 && pid != getpid())
+        return;
     if (unlink(path) != 0)
         fprintf(stderr, "Could not remove the pid file %s: %s\n", path, strerror(errno));
 }

@@ -44,6 +44,7 @@ int daemon_ready(struct daemon_wait *wait, bool keep_streams);
  * process that lives; failures are said on stderr and do no harm.
  */
 void daemon_write_pid(const char *path);
+/* Not a file that names another process: a daemon that was started meanwhile. */
 void daemon_remove_pid(const char *path);
 
 /* Lines of listening ports.  Inactive where the environment names no file. */

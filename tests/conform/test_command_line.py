@@ -408,6 +408,13 @@ def test_a_daemon_that_serves_nobody_says_so(tmp_path):
     assert " serves nobody (no TCP port, no socket) " in err
 
 
+def test_pid_file_of_another_daemon_stays(tmp_path):
+    path = tmp_path / "pid"
+    with daemon(tmp_path):
+        path.write_text("%d\n" % os.getpid())
+    assert path.read_text() == "%d\n" % os.getpid()
+
+
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 def test_daemon_without_streams_serves(tmp_path, closed):
     """What is opened in the place of a stream would be replaced by /dev/null."""
