@@ -16,7 +16,8 @@ struct entry {
 
 static const struct entry exit_codes[] = {
     {"0", "A normal end: SIGINT, SIGTERM, SIGUSR1, the command shutdown, or -h, -i, -V."},
-    {"1", "An unknown option or a bad value, or a feature that does not exist yet."},
+    {"1", "An unknown option or a bad value, or a feature that does not exist yet.  The output of -h, "
+          "-i or -V could not be written."},
     {"64", "Options that contradict each other."},
     {"67", "The user of -u does not exist."},
     {"71", "An address cannot be listened on, or a limit cannot be raised."},

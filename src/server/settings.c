@@ -8,6 +8,7 @@
  * abbreviated names, arguments that are no options anywhere in between.
  */
 #include <ctype.h>
+#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,6 +167,16 @@ take_all(struct options_parse *p, int argc, char **argv)
     return SETTINGS_RUN;
 }
 
+/* What was asked for has been printed: it must have arrived. */
+static int
+finish_output(FILE *out, FILE *err)
+{
+    if (fflush(out) == 0 && !ferror(out))
+        return 0;
+    fprintf(err, OPTIONS_PROGRAM ": cannot write: %s\n", strerror(errno));
+    return SETTINGS_BAD_OPTION;
+}
+
 enum settings_verdict
 settings_parse(struct settings *s, int argc, char **argv, FILE *out, FILE *err, int *out_exit_code)
 {
@@ -173,7 +184,7 @@ settings_parse(struct settings *s, int argc, char **argv, FILE *out, FILE *err, 
 
     settings_init(s);
     if (take_all(&p, argc, argv) == SETTINGS_EXIT || opt_check(&p) == SETTINGS_EXIT) {
-        *out_exit_code = p.exit_code;
+        *out_exit_code = p.exit_code ? p.exit_code : finish_output(out, err);
         return SETTINGS_EXIT;
     }
     s->memory_given = opt_given(&p, 'm');

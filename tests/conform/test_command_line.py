@@ -130,7 +130,7 @@ def test_what_has_no_effect_is_named_in_one_line(larder):
 
 # ---- what is printed ------------------------------------------------------------------------
 
-def test_help_fits_a_screen():
+def test_help_fits_a_tall_window():
     code, out, err = run("--help")
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -143,6 +143,15 @@ def test_version():
     code, out, err = run("-V")
     assert (code, err) == (0, "")
     assert re.fullmatch(r"larderd \d+\.\d+\.\d+\nspeaks memcached 1\.6\.45\n", out)
+
+
+@pytest.mark.parametrize("option", ["-h", "-V", "-i", "--print-man"])
+def test_what_cannot_be_written_is_a_failure(option):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([server.LARDERD, option], stdout=full, stderr=subprocess.PIPE,
+                              text=True, timeout=server.PATIENCE)
+    assert (done.returncode, done.stderr) == (
+        1, "larderd: cannot write: No space left on device\n")
 
 
 def test_licence_is_the_file():
