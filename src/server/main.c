@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -385,18 +386,33 @@ make_keeper(struct server *s)
 
 /* ---- the first and the last word ------------------------------------------------------------- */
 
+#define WHERE_BYTES 256u
+#define MORE_BYTES sizeof(",  and 64 more")
+
+/* As many as fit, and how many more there are. */
+static void
+name_listeners(const struct server *s, char where[WHERE_BYTES])
+{
+    const char *path = s->settings.unix_path;
+    char one[ADDR_TEXT_MAX];
+    size_t len = 0;
+    where[0] = '\0';
+    for (unsigned i = 0; i < s->listener_count; i++) {
+        const char *text = path ? path : addr_text(&s->listeners[i].addr, one);
+        if (len + strlen(text) + MORE_BYTES > WHERE_BYTES) {
+            snprintf(where + len, WHERE_BYTES - len, " and %u more", s->listener_count - i);
+            return;
+        }
+        len += (size_t)snprintf(where + len, WHERE_BYTES - len, "%s%s", i ? ", " : "", text);
+    }
+}
+
 static void
 say_hello(const struct server *s)
 {
     const struct settings *set = &s->settings;
-    char where[256] = "", one[ADDR_TEXT_MAX];
-    size_t len = 0;
-    for (unsigned i = 0; i < s->listener_count && len < sizeof where; i++) {
-        const char *text = set->unix_path ? set->unix_path
-                                          : addr_text(&s->listeners[i].addr, one);
-        int n = snprintf(where + len, sizeof where - len, "%s%s", i ? ", " : "", text);
-        len += n > 0 ? (size_t)n : 0;
-    }
+    char where[WHERE_BYTES];
+    name_listeners(s, where);
     log_line(LOG_NOTICE, "larderd %s serves %s with %zu MiB and %u thread%s", LARDER_VERSION,
              s->listener_count ? where : "nobody (no TCP port, no socket)",
              set->memory_bytes >> 20, set->threads, set->threads == 1 ? "" : "s");

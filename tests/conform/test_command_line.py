@@ -312,6 +312,15 @@ def test_two_lists_of_addresses(larder):
                 assert c.ask(b"version\r\n") == b"VERSION 1.6.45\r\n"
 
 
+def test_many_listeners_are_counted(larder):
+    with larder("-l", ",".join("127.0.0.%d" % n for n in range(2, 41))) as s:
+        hello = server.wait_until(lambda: re.search(r" serves (.*) with \d+ MiB", s.stderr()))
+        names, more = re.fullmatch(r"(.*) and (\d+) more", hello.group(1)).groups()
+        names = names.split(", ")
+        assert all(re.fullmatch(r"tcp:127\.0\.0\.\d+:%d" % s.port, name) for name in names)
+        assert len(names) + int(more) == 40
+
+
 def test_mode_of_the_unix_socket(larder):
     with larder("-a", "0750", unix=True) as s:
         assert os.stat(s.unix).st_mode & 0o777 == 0o750
