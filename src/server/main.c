@@ -246,6 +246,17 @@ lower_memory(struct settings *set)
     set->memory_bytes = fits;
 }
 
+/* An -m that is given stays: the operator may count on swap, or on never filling it. */
+static void
+warn_of_memory(const struct settings *set)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    size_t machine = pages > 0 && page > 0 ? (size_t)pages * (size_t)page : SIZE_MAX;
+    if (set->memory_bytes > machine)
+        fprintf(stderr, "larderd: notice: -m %zu is more than the %zu MB of this machine\n",
+                set->memory_bytes >> 20, machine >> 20);
+}
+
 /* As for cache_memlimit, 8 MB are the least; a command line that worked with memcached still does. */
 static void
 raise_memory(struct settings *set)
@@ -475,6 +486,7 @@ start(struct server *s)
     int code = 0;
     raise_memory(set);
     lower_memory(set);
+    warn_of_memory(set);
     limit_threads(set);
     if (set->core_dumps)
         code = privileges_allow_core();

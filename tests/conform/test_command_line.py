@@ -238,6 +238,18 @@ def test_more_addresses_than_there_can_be():
     assert "127.0.0.65: there can be 64 listeners at most" in err
 
 
+def test_more_memory_than_the_machine_has():
+    """The address is taken: it ends by itself."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        line = ["-l", "127.0.0.1", "-p", str(taken.getsockname()[1]), *USER]
+        notice = "larderd: notice: -m %d is more than the %d MB of this machine\n"
+        assert notice % (machine + 1, machine) in run("-m", str(machine + 1), *line)[2]
+        assert "of this machine" not in run("-m", "64", *line)[2]
+
+
 def test_more_memory_than_there_can_be():
     code, out, err = run("-m", "10000000", "-p", "0", *USER)
     assert (code, out) == (71, "")
