@@ -1384,6 +1384,14 @@ remove_pid(void)
     return 0;
 }
 
+static int
+write_and_remove_pid(void)
+{
+    daemon_write_pid(in_folder("pid"));
+    daemon_remove_pid(in_folder("pid"));
+    return 0;
+}
+
 static void
 pid_file_appears_complete(void **state)
 {
@@ -1407,7 +1415,10 @@ pid_file_appears_complete(void **state)
     write_file("pid", "-1\n");
     in_child(write_pid, said, sizeof(said));
     assert_string_equal(said, "");
-    in_child(remove_pid, said, sizeof(said));
+    in_child(remove_pid, said, sizeof(said));       /* it is another's */
+    assert_string_equal(said, "");
+    assert_int_equal(access(in_folder("pid"), F_OK), 0);
+    in_child(write_and_remove_pid, said, sizeof(said));
     assert_string_equal(said, "");
     assert_int_equal(access(in_folder("pid"), F_OK), -1);
     in_child(remove_pid, said, sizeof(said));
