@@ -1,9 +1,9 @@
 /*
  * opt_help.c -- --help, --version and --license.
  *
- * The help fits a tall window of 80 columns: a line for each option that does something, by group, then names only
- * of those that are accepted for memcached's sake and of those that are still missing.  Everything
- * else about them stands in the man page.
+ * The help fits a tall window of 80 columns: a line for each option that does something, by group,
+ * then names only of those that are accepted for memcached's sake and of those that are still
+ * missing.  Everything else about them stands in the man page.
  */
 #include <string.h>
 

@@ -16,8 +16,8 @@ struct entry {
 
 static const struct entry exit_codes[] = {
     {"0", "A normal end: SIGINT, SIGTERM, SIGUSR1, the command shutdown, or -h, -i, -V."},
-    {"1", "An unknown option or a bad value, or a feature that does not exist yet.  The output of -h, "
-          "-i or -V could not be written."},
+    {"1", "An unknown option or a bad value, or a feature that does not exist yet.  The output "
+          "of -h, -i or -V could not be written."},
     {"64", "Options that contradict each other."},
     {"67", "The user of -u does not exist."},
     {"71", "An address cannot be listened on, or a limit cannot be raised."},
@@ -171,8 +171,8 @@ print_head(FILE *out)
                  "of memcached %s.\nIt takes the same options.  Those that have nothing to tune "
                  "here are checked, accepted and named in a notice.\n"
                  ".PP\nOptions may be bundled, long names abbreviated; arguments that are no "
-                 "options are ignored.\nText after a number is ignored too, as by memcached, and a notice "
-                 "says what was read.\nNotices and errors go to standard error.\n"
+                 "options are ignored.\nText after a number is ignored too, as by memcached, and a "
+                 "notice says what was read.\nNotices and errors go to standard error.\n"
                  ".PP\nUnlike memcached, larderd runs one thread for each CPU unless told "
                  "otherwise, and \\fB\\-c\\fR \\fIN\\fR admits \\fIN\\fR connections.\n",
             LARDER_VERSION, LARDER_PROTOCOL_VERSION);

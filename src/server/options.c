@@ -67,8 +67,8 @@ const struct option_row options_rows[] = {
     {.letter = 's', .name = "unix-socket", .stat = "domain_socket", .group = OPTION_NETWORK,
      .arg = "FILE",
      .help = "a unix socket instead of TCP",
-     .more = "A socket left behind in that place is replaced, one that is served is not; the socket "
-             "stays at the end.",
+     .more = "A socket left behind in that place is replaced, one that is served is not; the "
+             "socket stays at the end.",
      .take = opt_take_text, .show = opt_show_text, .field = AT(const char *, unix_path)},
 
     {.letter = 'a', .name = "unix-mask", .stat = "umask", .group = OPTION_NETWORK,

@@ -99,7 +99,8 @@ privileges_drop(const char *user, bool keep_core)
     if (getuid() != 0 && geteuid() != 0)
         return 0;
     if (!user || !*user) {
-        fprintf(stderr, "must add '-u root' to start as root, or '-u nobody' to run as somebody else\n");
+        fprintf(stderr, "must add '-u root' to start as root, or '-u nobody' to run as "
+                        "somebody else\n");
         return SETTINGS_BAD_USAGE;
     }
     const struct passwd *pw = getpwnam(user);

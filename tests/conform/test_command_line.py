@@ -253,7 +253,7 @@ def test_more_memory_than_the_machine_has():
 def test_more_memory_than_there_can_be():
     code, out, err = run("-m", "10000000", "-p", "0", *USER)
     assert (code, out) == (71, "")
-    most = re.search(r"memory for items: -m 10000000 is more than (\d+) MB, the largest cache\n", err)
+    most = re.search(r"items: -m 10000000 is more than (\d+) MB, the largest cache\n", err)
     assert 0 < int(most.group(1)) < 10000000
 
 
@@ -262,8 +262,8 @@ def test_less_address_space_than_needed():
     code, out, err = run("-m", "512", "-t", "1", "-p", "0", *USER, preexec_fn=little)
     if not (code == 71 and "memory for items" in err):
         pytest.skip("a sanitizer takes more address space itself")
-    assert err.endswith("memory for items: Cannot allocate memory: more than 512 MB of address space "
-                        "are needed (see ulimit -v)\n")
+    assert err.endswith("memory for items: Cannot allocate memory: more than 512 MB of address "
+                        "space are needed (see ulimit -v)\n")
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="root alone begins with all rights")
@@ -467,7 +467,7 @@ def test_daemon_that_may_not_fork_says_so(tmp_path):
     code, out, err = run("-d", "-u", "nobody", "-p", "-1", "-l", "127.0.0.1", preexec_fn=none,
                          env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))
     assert (code, out) == (71, "")
-    assert err.endswith("larderd: cannot go into the background: Resource temporarily unavailable\n")
+    assert err.endswith("cannot go into the background: Resource temporarily unavailable\n")
 
 
 def test_daemon_that_cannot_start_says_so(tmp_path):
