@@ -410,6 +410,14 @@ answer_settings(struct stats *st, struct stats_sink *sink)
     settings_each(&now, sink->emit, sink->ctx);
 }
 
+/* What memcached says before it has a slab: programs that watch it wait for the list's end. */
+static void
+answer_slabs(struct stats_sink *sink)
+{
+    sink->emit(sink->ctx, "active_slabs", "0");
+    sink->emit(sink->ctx, "total_malloced", "0");
+}
+
 static void
 reset(struct stats *st)
 {
@@ -428,6 +436,10 @@ stats_answer(struct stats *st, struct slice name, struct stats_sink *sink)
         answer_general(st, sink);
     else if (slice_equal(name, SLICE("settings")))
         answer_settings(st, sink);
+    else if (slice_equal(name, SLICE("items")))
+        return true;                   /* a list by slab class, of which there are none */
+    else if (slice_equal(name, SLICE("slabs")))
+        answer_slabs(sink);
     else if (slice_equal(name, SLICE("sizes")))
         sink->emit(sink->ctx, "sizes_status", "disabled");
     else if (slice_equal(name, SLICE("conns")))

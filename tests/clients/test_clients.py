@@ -137,6 +137,39 @@ def test_pylibmc(larder, binary):
         client.disconnect_all()
 
 
+@pytest.mark.parametrize("group", ["items", "slabs"])
+def test_statistics_of_slab_classes(larder, group):
+    """There are none: who asks for them gets the end of a list."""
+    import memcache
+    import pylibmc
+    from pymemcache.client.base import Client
+    running = larder()
+    running.play(b"set key 0 0 1\r\n1\r\n")
+    address = "127.0.0.1:%d" % running.port
+    empty = {"items": {}, "slabs": {"active_slabs": "0", "total_malloced": "0"}}[group]
+    found = Client(address, timeout=10).stats(group)
+    assert {n.decode(): str(number) for n, number in found.items()} == empty
+    (_, found), = memcache.Client([address]).get_stats(group)
+    assert found == empty
+    for binary in (False, True):
+        # It shows all the names it knows, whatever it has been told.
+        assert len(pylibmc.Client([address], binary=binary).get_stats(group)) == 1
+
+
+def test_programs_that_show_statistics(larder):
+    """They ask for slab classes too, and must not wait for the end of what they are told."""
+    running = larder()
+    running.play(b"set key 0 0 1\r\n1\r\n")
+    address = "127.0.0.1:%d" % running.port
+    tool = pathlib.Path("/usr/share/memcached/scripts/memcached-tool")
+    assert tool.exists(), "memcached-tool is missing: run dist/setup test"
+    for argv, wanted in ((["perl", tool, address, "display"], "Item_Size"),
+                         (["perl", tool, address, "stats"], "curr_items"),
+                         ([program("memcstat"), "--servers=" + address], "curr_items: 1")):
+        done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0 and wanted in done.stdout, done
+
+
 def test_memcaslap(larder, start):
     running = larder("-m", "1024")
     finish_memcaslap(start(*memcaslap(running.port, 5, 2, 32)), 5)

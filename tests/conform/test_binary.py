@@ -359,6 +359,8 @@ def test_statistics_are_those_of_text(larder):
                 assert ours == text
         assert c.stats(b"reset foo") == {}
         assert c.stats(b"settings foo") == c.stats(b"settings")
+        assert c.stats(b"items") == c.stats(b"items foo") == {}
+        assert c.stats(b"slabs") == {"active_slabs": "0", "total_malloced": "0"}
         assert c.stats(b"conns") is None
         assert c.stats(b"conns foo") is None
         assert c.stats(b"nonsense") is None
