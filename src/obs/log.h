@@ -3,7 +3,8 @@
  *
  * A line is formatted into a buffer of fixed size and written by one write(2), so lines of several
  * threads never mix; what is longer than LOG_LINE_BYTES_MAX is cut.  Bytes from a client reach a
- * line through log_escape() only: a terminal or a log collector never sees them raw.
+ * line through log_escape() only: a terminal or a log collector never sees them raw.  Logging does
+ * not wait for whoever reads stderr: lines for which there is no room are lost, and counted.
  *
  * Threads: any.  The level is one relaxed atomic: a change is seen soon, not at once.
  */

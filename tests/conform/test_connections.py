@@ -527,6 +527,35 @@ def test_start_line(larder):
         assert re.search(word, lines[0]), (word, lines[0])
 
 
+def test_nobody_reads_what_is_logged():
+    """A pipe that is full holds up neither the workers nor, once it is read again, the end."""
+    port = server.free_port()
+    command = [server.LARDERD, "-u", "root", "-l", "127.0.0.1", "-p", str(port), "-vv"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        try:
+            assert server.wait_until(lambda: can_connect(port))
+            with socket.create_connection(("127.0.0.1", port), server.PATIENCE) as sock:
+                client = server.Connection(sock)
+                for _ in range(20):
+                    client.send((b"get " + b"k" * 200 + b"\r\n") * 200)
+                    assert client.read(5 * 200) == b"END\r\n" * 200
+            reader = threading.Thread(target=process.stderr.read)
+            reader.start()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(server.PATIENCE) == 0
+            reader.join()
+        finally:
+            process.kill()
+
+
+def can_connect(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), server.PATIENCE).close()
+        return True
+    except OSError:
+        return False
+
+
 def test_port_in_use(larder):
     """Says which address and why, and exits with memcached's status."""
     running = larder()

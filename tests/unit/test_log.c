@@ -1,15 +1,19 @@
 /*
  * test_log.c -- log lines: levels, cutting, and that nothing from a client gets through raw.
  *
- * Method: stderr is a pipe while a line is written.
+ * Method: stderr is a pipe while a line is written.  One that is full must not make anybody wait:
+ * a child that does is killed by its alarm.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -88,6 +92,74 @@ test_escape(void **state)
     assert_string_equal(log_escape(out, sizeof out, (struct slice){NULL, 0}), "");
 }
 
+#define WRITERS 4
+#define LINES_EACH 3000
+
+static void *
+write_lines(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < LINES_EACH; i++)
+        log_line(LOG_NOTICE, "line %0100d", i);
+    return NULL;
+}
+
+/* How many lines there are to read. */
+static unsigned
+count_lines(int fd)
+{
+    char bytes[4096];
+    unsigned lines = 0;
+    for (ssize_t n; (n = read(fd, bytes, sizeof bytes)) > 0;)
+        for (ssize_t i = 0; i < n; i++)
+            lines += bytes[i] == '\n';
+    return lines;
+}
+
+/* Nobody reads while lines are written; afterwards the number of those that were lost is told. */
+static int
+log_to_a_full_pipe(void)
+{
+    int fds[2];
+    pthread_t writers[WRITERS];
+    char said[4096], wanted[128];
+    if (pipe(fds) != 0 || fcntl(fds[0], F_SETFL, O_NONBLOCK) != 0)
+        return 2;
+    dup2(fds[1], STDERR_FILENO);
+    for (int i = 0; i < WRITERS; i++)
+        if (pthread_create(&writers[i], NULL, write_lines, NULL) != 0)
+            return 3;
+    for (int i = 0; i < WRITERS; i++)
+        pthread_join(writers[i], NULL);
+    unsigned written = count_lines(fds[0]);
+    log_line(LOG_NOTICE, "after");
+    ssize_t n = read(fds[0], said, sizeof said - 1);
+    said[n > 0 ? n : 0] = '\0';
+    snprintf(wanted, sizeof wanted, "larderd: %u lines of the log were lost\nafter\n",
+             WRITERS * LINES_EACH - written);
+    if (written == 0 || strcmp(said, wanted) != 0)
+        return 4;
+    log_line(LOG_NOTICE, "again");
+    n = read(fds[0], said, sizeof said - 1);
+    return n == 6 ? 0 : 5;
+}
+
+static void
+test_full_pipe(void **state)
+{
+    (void)state;
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(20);
+        _exit(log_to_a_full_pipe());
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int
 main(void)
 {
@@ -95,6 +167,7 @@ main(void)
         cmocka_unit_test(test_levels),
         cmocka_unit_test(test_long_lines),
         cmocka_unit_test(test_escape),
+        cmocka_unit_test(test_full_pipe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
