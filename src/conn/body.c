@@ -78,6 +78,7 @@ begin_upload(struct conn_worker *w, struct visit *v, struct cmd_upload *upload)
     c->upload = upload;
     if (!purse_force(w, c, purse_held(c))) {
         c->closing = c->broken = true;    /* gently: answers before it are on their way */
+        c->why = "out of memory";
         return VISIT_CLOSES;
     }
     return feed(w, v);
@@ -138,6 +139,7 @@ complete(struct conn_worker *w, struct visit *v)
         case CMD_CLOSE:
         case CMD_BROKEN:
             c->broken = true;
+            c->why = "its upload cannot go on";
             return VISIT_CLOSES;
         }
     }

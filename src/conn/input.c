@@ -112,7 +112,7 @@ room_in_own(struct conn_worker *w, struct conn *c, size_t *out_room)
             return false;
         }
         if (!resize(w, c, cap)) {
-            conn_close(w, c);
+            conn_close(w, c, "out of memory");
             return false;
         }
     }
@@ -170,7 +170,7 @@ receive(struct conn_worker *w, struct visit *v)
         if (n < 0 && wire_is_later(n) && !c->hung_up)
             conn_rest(w, c);
         else
-            conn_close(w, c);
+            conn_close(w, c, n == 0 ? "by its client" : "its client has gone");
         return false;
     }
     v->len = c->in_len + (size_t)n;
@@ -191,13 +191,13 @@ input_receive(struct conn_worker *w, struct visit *v)
     if (UNLIKELY(c->out != NULL)) {
         if (!output_flush(w, c)) {
             if (c->broken)
-                conn_close(w, c);
+                conn_close(w, c, c->why);
             else
                 conn_wait_for(w, c, CONN_WAIT_OUTPUT);
             return false;
         }
         if (c->closing) {
-            conn_close(w, c);
+            conn_close(w, c, c->why);
             return false;
         }
         if (!c->in_ready) {

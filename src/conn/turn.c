@@ -55,7 +55,7 @@ silence(struct conn_worker *w, struct conn *c, unsigned what)
 {
     bool for_memory = conn_wants_memory(c);
     if (for_memory && (what & LOOP_HANGUP || (what & LOOP_END && !can_complete(c)))) {
-        conn_close(w, c);
+        conn_close(w, c, "its client has gone");
         return;
     }
     if (what & LOOP_HANGUP) {
@@ -221,7 +221,7 @@ sweep_stuck(struct conn_worker *w, enum conn_wait which, uint32_t limit_s,
         if (is_stuck(w, c, limit_s)) {
             conn_count(w, counted, 1);
             c->closing = false;
-            conn_close(w, c);
+            conn_close(w, c, "it stood still, and others wait for its memory");
         } else {
             list_take(at);
             list_append(head, at);
@@ -247,7 +247,7 @@ sweep_hoarders(struct conn_worker *w)
             continue;
         conn_count(w, CONN_conn_closed_stuck_upload, 1);
         c->closing = false;
-        conn_close(w, c);
+        conn_close(w, c, "it stood still, and others wait for its memory");
         victims--;
     }
 }
@@ -262,7 +262,7 @@ sweep_idle(struct conn_worker *w)
             return;
         if (c->wait == CONN_WAIT_INPUT && c->need == 0 && c->swallow == 0) {
             conn_count(w, CONN_idle_kicks, 1);
-            conn_close(w, c);
+            conn_close(w, c, "idle for too long");
         } else {
             list_take(&c->idle);    /* in the middle of a request: memcached lets it be */
             list_append(&w->idle, &c->idle);

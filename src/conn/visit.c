@@ -200,10 +200,12 @@ execute_request(struct conn_worker *w, struct visit *v, const struct request *re
             return VISIT_PARKS;
         case CMD_CLOSE:
             c->closing = true;
+            c->why = req->verb == VERB_BAD ? "its request was refused" : "as it asked";
             return VISIT_CLOSES;
         case CMD_BROKEN:
             conn_count(w, CONN_conn_closed_value_gone, 1);
             c->broken = true;
+            c->why = "the value it was being sent has been evicted";
             return VISIT_CLOSES;
         }
     }
@@ -257,6 +259,7 @@ hang_up(struct conn_worker *w, struct visit *v, const struct request *req)
 {
     struct conn *c = v->conn;
     c->closing = true;
+    c->why = "its request was refused";
     if (req->error.len > 0) {
         if (!reply_has_room(&w->reply, req->error.len, 0) && !visit_send(w, v))
             return VISIT_CLOSES;
@@ -349,7 +352,7 @@ visit_finish(struct conn_worker *w, struct visit *v)
         output_forget(w);
     CHECK(w->reply.bytes == 0);    /* the next visit's client would get it */
     if (UNLIKELY(c->broken || (c->closing && c->out == NULL))) {
-        conn_close(w, c);
+        conn_close(w, c, c->why);
         return;
     }
     if (UNLIKELY(c->closing)) {
@@ -359,7 +362,7 @@ visit_finish(struct conn_worker *w, struct visit *v)
         return;
     }
     if (!input_keep(w, v)) {
-        conn_close(w, c);
+        conn_close(w, c, "out of memory");
         return;
     }
     bool cut_short = v->stop == VISIT_RUNS && v->requests == w->config.requests_per_turn;

@@ -47,7 +47,7 @@ conn_worker_destroy(struct conn_worker *w)
     while (!list_empty(&w->all)) {
         struct conn_link *link = LIST_ENTRY(w->all.next, struct conn_link, node);
         CHECK(!link->is_walk);
-        conn_close(w, LIST_ENTRY(link, struct conn, link));
+        conn_close(w, LIST_ENTRY(link, struct conn, link), "the server ends");
     }
     purse_return(w);
     cmd_leave(w->config.cmd);
@@ -87,6 +87,13 @@ init(struct conn *c, const struct accepted *client, uint32_t now_s)
     list_init(&c->link.node);
 }
 
+static void
+log_opened(const struct accepted *client)
+{
+    char peer[ADDR_TEXT_MAX];
+    log_line(LOG_STATE, "<%d connection opened: %s", client->fd, addr_text(&client->peer, peer));
+}
+
 int
 conn_open(struct conn_worker *w, const struct accepted *client)
 {
@@ -112,7 +119,8 @@ conn_open(struct conn_worker *w, const struct accepted *client)
     if (w->config.idle_timeout_s > 0 && client->peer.family != AF_UNIX)
         list_append(&w->idle, &c->idle);
     roster_add(w, c);
-    log_line(LOG_COMMAND, "<%d new client connection", client->fd);
+    if (UNLIKELY(log_enabled(LOG_STATE)))
+        log_opened(client);
     return 0;
 }
 
@@ -133,10 +141,11 @@ count_waiter(struct conn_worker *w, const struct conn *c, uint32_t by)
 }
 
 void
-conn_close(struct conn_worker *w, struct conn *c)
+conn_close(struct conn_worker *w, struct conn *c, const char *why)
 {
     conn_show(c, CONN_STATE_CLOSING);
-    log_line(LOG_COMMAND, "<%d connection closed.", c->wire.fd);
+    log_line(LOG_STATE, "<%d connection closed: %s", c->wire.fd,
+             why != NULL ? why : "its reply could not be sent");
     count_waiter(w, c, (uint32_t)-1);
     list_take(&c->queue);
     list_take(&c->idle);

@@ -114,6 +114,7 @@ struct conn {
     uint32_t excused_s;               /* since when it waits for what is not up to its client */
     uint32_t upload_turn;             /* in which its upload made progress, or was admitted again */
     uint32_t moved;                   /* bytes since the last progress */
+    const char *why;                  /* closing, broken: as conn_close() takes it */
     struct list queue;                /* of c->wait, unless that is INPUT */
     struct list idle;                 /* worker->idle, oldest command first */
     struct conn_link link;            /* worker->all; guarded by worker->all_lock */
@@ -186,7 +187,8 @@ void conn_wait_for(struct conn_worker *w, struct conn *c, enum conn_wait wait);
 
 /* conn_wait_for() more input, or READY where the loop will not tell. */
 void conn_rest(struct conn_worker *w, struct conn *c);
-void conn_close(struct conn_worker *w, struct conn *c);
+/* why: for the log; NULL: its reply could not be sent. */
+void conn_close(struct conn_worker *w, struct conn *c, const char *why);
 
 static inline void
 conn_show(struct conn *c, enum conn_state state)

@@ -22,9 +22,9 @@
 /* A line is written when its level is at most the current one; the number is that of -v. */
 enum log_level {
     LOG_NOTICE,      /* always: start, stop, what an operator must know */
-    LOG_WARNING,     /* -v: something failed and was survived */
-    LOG_COMMAND,     /* -vv: connections and their commands */
-    LOG_STATE        /* -vvv: what the server does inside */
+    LOG_WARNING,     /* -v: something failed and was survived; clients that were refused */
+    LOG_COMMAND,     /* -vv: each command */
+    LOG_STATE        /* -vvv: connections that open, and that close and why */
 };
 
 /* Levels above the last one mean the last one. */

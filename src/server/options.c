@@ -54,8 +54,8 @@ const struct option_row options_rows[] = {
     {.letter = 'v', .name = "verbose", .stat = "verbosity", .group = OPTION_PROCESS,
      .arg = "", .arg_optional = true,
      .help = "say more on stderr; up to -vvv",
-     .more = "Once: errors and warnings.  Twice: also commands and replies.  Three times: also "
-             "what each connection does.",
+     .more = "Once: errors, and connections that are refused.  Twice: also each command.  Three "
+             "times: also connections that open, and that close and why.  Replies are not logged.",
      .take = opt_take_verbose, .show = opt_show_count, .field = AT(unsigned, verbosity)},
 
     {.stat = "oldest", .initial = "0", .show = opt_show_constant},

@@ -24,10 +24,12 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "conn/conn.h"
 #include "obs/counter.h"
 #include "obs/log.h"
 
+#define NSEC_PER_SEC 1000000000u
 #define STACK_BYTES ((size_t)256 << 10)
 #define CONN_LINES_BYTES ((size_t)160)    /* about what `stats conns` says of a connection */
 
@@ -57,6 +59,8 @@ struct workers {
     _Atomic unsigned curr_connections;
     counter total_connections;    /* written by the accepting thread */
     counter rejected_connections;
+    uint64_t told_refused_ns;     /* when connections that were refused were logged last */
+    uint64_t told_refused;        /* how many had been refused by then */
     unsigned next;                /* where the search for the least busy worker begins */
     struct worker *each;          /* config.threads of them */
 };
@@ -192,10 +196,25 @@ least_busy(struct workers *workers)
     return best;
 }
 
+/* One line a second: whoever is refused may try again at once. */
+static void
+tell_refused(struct workers *workers)
+{
+    uint64_t now = clock_ns(), count = counter_read(&workers->rejected_connections);
+    if (!log_enabled(LOG_WARNING) || now - workers->told_refused_ns < NSEC_PER_SEC)
+        return;
+    log_line(LOG_WARNING, "connections refused: %llu, %u are open",
+             (unsigned long long)(count - workers->told_refused),
+             atomic_load_explicit(&workers->curr_connections, memory_order_relaxed));
+    workers->told_refused_ns = now;
+    workers->told_refused = count;
+}
+
 static void
 refuse(struct workers *workers, const struct accepted *client)
 {
     counter_add(&workers->rejected_connections, 1);
+    tell_refused(workers);
     conn_refuse(client, SLICE("ERROR Too many open connections\r\n"));
 }
 

@@ -548,6 +548,46 @@ def test_nobody_reads_what_is_logged():
             process.kill()
 
 
+@pytest.mark.parametrize("level", ["-v", "-vv", "-vvv"])
+def test_what_is_logged_of_connections(larder, level):
+    """Commands with -vv, connections with -vvv; replies never."""
+    running = larder(level, "-o", "idle_timeout=1")
+    with running.connect() as idle, running.connect() as gone, running.connect() as refused:
+        running.play(store(b"key", b"the value") + b"get key\r\n")
+        gone.ask(b"mn\r\n")
+        gone.close()
+        refused.send(b"x" * 3000)
+        refused.rest()
+        assert idle.rest() == b""
+    said = running.stderr()
+    reasons = ["as it asked", "by its client", "its request was refused", "idle for too long"]
+    assert [("connection closed: " + r in said) for r in reasons] == [level == "-vvv"] * 4, said
+    assert bool(re.search(r"<\d+ connection opened: tcp:127", said)) == (level == "-vvv")
+    assert bool(re.search(r"<\d+ get key\n", said)) == (level != "-v")
+    assert "the value" not in said and "VALUE" not in said and "STORED" not in said
+
+
+@pytest.mark.parametrize("options", [[], ["-v"]])
+def test_refused_connections_are_logged(larder, options):
+    """With their number, and not one line for each."""
+    running = larder("-c", "1", "-o", "maxconns_fast", *options)
+    time.sleep(0.3)                    # the connection that found it up is closed by then
+    with running.connect() as c:
+        assert c.ask(b"mn\r\n") == b"MN\r\n"
+        for rounds in (1, 50, 1):
+            for _ in range(rounds):
+                with running.connect() as other:
+                    assert other.rest() == REFUSAL
+            time.sleep(1.1 if rounds == 50 else 0)
+    time.sleep(0.3)                    # so that the harness is let in
+    said = running.stderr()
+    found = [int(n) for n in re.findall(r"connections refused: (\d+), 1 are open", said)]
+    if options:
+        assert found[0] == 1 and sum(found) >= 52 and len(found) < 10
+    else:
+        assert found == []
+
+
 def can_connect(port):
     try:
         socket.create_connection(("127.0.0.1", port), server.PATIENCE).close()
