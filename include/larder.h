@@ -125,7 +125,7 @@ struct larder_config {
     uint64_t hash_seed;       /* 0: random, so that nobody can choose keys that collide */
     /*
      * The time in seconds, from any start, or NULL for the system's monotonic clock.  It is asked
-     * at the begin of each section, by any thread.  Where it goes back, it stands still for the
+     * at the beginning of each section, by any thread.  Where it goes back, it stands still for the
      * cache; times to live end at most 17 years after larder_create().
      */
     uint64_t (*clock)(void *clock_ctx);

@@ -16,11 +16,12 @@ struct entry {
 
 static const struct entry exit_codes[] = {
     {"0", "A normal end: SIGINT, SIGTERM, SIGUSR1, the command shutdown, or -h, -i, -V."},
-    {"1", "An unknown option or a bad value, or a feature that does not exist yet.  The output "
-          "of -h, -i or -V could not be written."},
-    {"64", "Options that contradict each other."},
+    {"1", "An unknown option, a number below the least of its option, as -t 0, or a feature that "
+          "does not exist yet.  The output of -h, -i or -V could not be written."},
+    {"64", "Options that contradict each other, or do not fit together, as -I and -m; other values "
+           "that make no sense, as -p 70000 or -B foo; root without -u."},
     {"67", "The user of -u does not exist."},
-    {"71", "An address cannot be listened on, or a limit cannot be raised."},
+    {"71", "An address makes no sense or cannot be listened on, or a limit cannot be raised."},
 };
 
 static const struct entry signals[] = {

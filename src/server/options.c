@@ -47,8 +47,8 @@ const struct option_row options_rows[] = {
      .help = "addresses, host[:port] or [ipv6][:port]",
      .more = "A list with commas or semicolons; may be given again, and what is named twice is "
              "used once.  * stands for all interfaces.  An entry may begin with notls: and with "
-             "proto[ascii]: or proto[negotiating]: for what is spoken there; a tag[name]: is "
-             "accepted.",
+             "proto[ascii]:, proto[binary]: or proto[negotiating]: for what is spoken there; a "
+             "tag[name]: is accepted.",
      .take = opt_take_listen, .show = opt_show_text, .field = AT(const char *, listen_text)},
 
     {.letter = 'v', .name = "verbose", .stat = "verbosity", .group = OPTION_PROCESS,
@@ -506,7 +506,7 @@ const struct option_row options_rows[] = {
      .take = opt_take_extended},
 
     {.letter = 'h', .name = "help", .group = OPTION_INFO,
-     .help = "print this",
+     .help = "print the list of options",
      .take = opt_take_help},
 
     {.letter = 'i', .name = "license", .group = OPTION_INFO,

@@ -484,3 +484,38 @@ def test_daemon_that_cannot_start_says_so(tmp_path):
 def test_locked_memory_is_no_condition(larder):
     with larder("-k") as s, s.connect() as c:
         assert c.ask(b"version\r\n") == b"VERSION 1.6.45\r\n"
+
+
+# ---- what the documents say of it ---------------------------------------------------------------
+
+DOCS = server.ROOT / "docs"
+
+
+@pytest.mark.parametrize("options, status", [
+    (["-t", "0"], 1), (["--nosuch"], 1), (["-S"], 1), (["-p", "70000"], 64), (["-B", "foo"], 64),
+    (["-m", "8", "-I", "512m"], 64), (["-u", "no-such-user"], 67),
+    (["-u", "root", "-l", "127.0.0.1:99999999"], 71)])
+def test_the_manual_knows_the_exit_status(options, status):
+    manual = (DOCS / "larderd.1").read_text().replace("\\-", "-")
+    section = manual.split(".SH EXIT STATUS")[1].split(".SH")[0]
+    explained = dict(re.findall(r"\\fB(\d+)\\fR\n(.*)", section))
+    assert subprocess.run([server.LARDERD, *options], capture_output=True,
+                          timeout=server.PATIENCE).returncode == status
+    if options[0] in ("-t", "-p", "-B", "-I"):
+        assert " ".join(options[-2:]) in explained[str(status)]
+
+
+@pytest.mark.parametrize("mb", [16, 64])
+def test_the_most_threads_are_those_of_the_document(larder, mb):
+    """`-t` in the table of differences: two for each MB, less two."""
+    assert "at most two for each MB of `-m`, less two" in (DOCS / "protocol.md").read_text()
+    running = larder("-m", str(mb), "-t", "1000")
+    assert running.stats()["threads"] == str(2 * mb - 2)
+
+
+def test_every_protocol_of_a_listener_is_in_the_manual():
+    manual = (DOCS / "larderd.1").read_text()
+    for name in ("ascii", "binary", "negotiating"):
+        assert "proto[%s]:" % name in manual
+        code, _, said = run(*USER, "-l", "proto[%s]:127.0.0.1" % name, *STOP_HERE)
+        assert code == 71 and 'Invalid port number: "y"' in said
