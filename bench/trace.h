@@ -109,7 +109,10 @@ trace_begin(struct trace_reader *reader, FILE *file, const char *path)
     reader->path = path;
     reader->file = file;
     reader->used = reader->filled = 0;
-    if (fread(head, 1, sizeof head, reader->file) != sizeof head || memcmp(head, TRACE_MAGIC, 8))
+    size_t got = fread(head, 1, sizeof head, reader->file);
+    if (ferror(reader->file))
+        die("%s: %s", path, strerror(errno));    /* a directory can be opened, but not read */
+    if (got != sizeof head || memcmp(head, TRACE_MAGIC, 8))
         die("%s: not an " TRACE_MAGIC " trace", path);
     reader->header.record_count = trace_get(head + 8, 8);
     reader->header.key_count = trace_get(head + 16, 8);

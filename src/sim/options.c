@@ -10,7 +10,7 @@
 static const char help[] =
     "usage: larder-sim [options] [TRACE]\n"
     "\n"
-    "Runs a trace (format: larder's bench/trace.h; - or nothing: standard input)\n"
+    "Runs a trace (format: see larder-sim(1); - or nothing: standard input)\n"
     "against caches in this process, by the trace's own time, and prints a table.\n"
     "A get that misses is followed by a set, as by a program before a database.\n"
     "\n"

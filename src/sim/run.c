@@ -345,6 +345,9 @@ open_trace(struct sim *s)
         s->total = o->limit;
     s->warm = o->warm_percent < 0 ? o->warm
                                   : (uint64_t)((double)s->total * o->warm_percent / 100);
+    if (s->warm >= s->total)    /* no misses of no requests would look like a perfect cache */
+        die("nothing is left to measure: %" PRIu64 " requests, and the warm-up takes %" PRIu64,
+            s->total, s->warm);
 }
 
 static void

@@ -211,6 +211,21 @@ def test_numbers_are_counted_and_others_are_told(tmp_path):
     assert b"2 incr of a value that is no number" in done.stderr
 
 
+def test_the_manual_tells_the_format():
+    """Its table has the fields that this file writes, in their places."""
+    manual = (server.ROOT / "docs/larder-sim.1").read_text()
+    section = manual.split(".SH TRACES")[1].split(".SH")[0]
+    bytes_of = {"text": "8s", "u64": "Q", "u32": "I", "u16": "H", "u8": "B"}
+    rows = re.findall(r"^ *(\d+)  (text|u\d+) +\S", section, re.M)
+    edges = [i for i, (at, _) in enumerate(rows) if at == "0"]
+    assert len(edges) == 2
+    for part, ours in ((rows[:edges[1]], HEADER), (rows[edges[1]:], RECORD)):
+        packed = struct.Struct("<" + "".join(bytes_of[kind] for _, kind in part))
+        assert packed.size == ours.size
+        sizes = [struct.calcsize("<" + bytes_of[kind]) for _, kind in part]
+        assert [int(at) for at, _ in part] == [sum(sizes[:i]) for i in range(len(sizes))]
+
+
 # ---- what people see ------------------------------------------------------------------------
 
 def test_table_has_a_line_for_each_size(make_trace):
@@ -245,6 +260,11 @@ def test_help_fits_a_screen():
                         "possible there"),
     (["-w", "120%"], '--warmup takes a share from 0% to 100%, not "120%"'),
     (["-w", "x"], '--warmup takes a number of requests, or a share like 20%, not "x"'),
+    (["-w", "100%"], "nothing is left to measure: 50000 requests, and the warm-up takes 50000"),
+    (["-w", "99999999"], "nothing is left to measure: 50000 requests, and the warm-up takes "
+                         "99999999"),
+    (["-n", "100", "-w", "100"], "nothing is left to measure: 100 requests, and the warm-up takes "
+                                 "100"),
     (["-s", "0"], '--speed takes a number above 0, not "0"'),
     (["--seed", "0"], "--seed takes a number from 1 to 18446744073709551615, not \"0\""),
     (["other"], "other: one trace at a time (--help lists the options)")])
@@ -263,5 +283,9 @@ def test_broken_traces_are_said(tmp_path, make_trace):
         path.write_bytes(data)
         done = run(path)
         assert done.returncode == 2 and said in done.stderr.decode()
+    done = run(write_trace(tmp_path / "none", [], 0))
+    assert done.returncode == 2 and b"nothing is left to measure: 0 requests" in done.stderr
+    done = run(tmp_path)
+    assert done.returncode == 2 and b": Is a directory\n" in done.stderr
     done = run(tmp_path / "absent")
     assert done.returncode == 2 and b"absent: No such file or directory" in done.stderr
