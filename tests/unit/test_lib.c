@@ -539,6 +539,18 @@ announced_keys_are_answered_as_others(void **state)
     ended(l, t);
 }
 
+/* Else a part that is cut, moved or of another value would not show. */
+static void
+neighbours_in_a_value_differ(void **state)
+{
+    (void)state;
+    for (uint64_t stamp = 0; stamp < 100; stamp++)
+        for (size_t i = 0; i < 1000; i++) {
+            assert_int_not_equal(byte_of(stamp, i), byte_of(stamp, i + 1));
+            assert_int_not_equal(byte_of(stamp, i), byte_of(stamp + 1, i));
+        }
+}
+
 int
 main(void)
 {
@@ -562,6 +574,7 @@ main(void)
         cmocka_unit_test(no_more_threads_join_than_announced),
         cmocka_unit_test(every_error_has_a_sentence),
         cmocka_unit_test(programs_of_other_versions_read_numbers),
+        cmocka_unit_test(neighbours_in_a_value_differ),
         cmocka_unit_test(announced_keys_are_answered_as_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
