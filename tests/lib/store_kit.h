@@ -47,8 +47,7 @@ kit_random(uint64_t *state)
 static inline char
 kit_byte(uint64_t stamp, size_t i)
 {
-    uint64_t x = (stamp + i * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
-    return (char)('!' + (x ^ x >> 29) % 90);
+    return (char)('!' + ((stamp * 1000003 + i) * 0x9e3779b97f4a7c15u >> 40) % 90);
 }
 
 void kit_fill(char *at, uint64_t stamp, size_t n);

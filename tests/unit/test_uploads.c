@@ -465,11 +465,24 @@ uploads_without_eviction(void **state)
     run_model(16 * MIB, false, 10000);
 }
 
+/* Else a part that is cut, moved or of another value would not show. */
+static void
+neighbours_in_a_value_differ(void **state)
+{
+    (void)state;
+    for (uint64_t stamp = 0; stamp < 100; stamp++)
+        for (size_t i = 0; i < 1000; i++) {
+            assert_int_not_equal(kit_byte(stamp, i), kit_byte(stamp, i + 1));
+            assert_int_not_equal(kit_byte(stamp, i), kit_byte(stamp + 1, i));
+        }
+}
+
 int
 main(void)
 {
     seed = kit_seed("test_uploads");
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(neighbours_in_a_value_differ),
         cmocka_unit_test(set_aside_twice),
         cmocka_unit_test(append_of_what_was_flushed),
         cmocka_unit_test(uploads_in_any_order),
