@@ -20,6 +20,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "obs/log.h"
 
 #define STACK_BYTES ((size_t)256 << 10)
 #define BURST_NS 500000u
@@ -29,6 +30,8 @@
 
 struct keeper {
     struct store_thread *store;
+    const struct store *watched;       /* the same store */
+    size_t refused;                    /* the last limit that was told of */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -54,6 +57,17 @@ work(struct keeper *k)
             return FOUND_MORE;
     }
     return found;
+}
+
+/* Once for each limit that the system sets. */
+static void
+tell_of_refusal(struct keeper *k)
+{
+    size_t refused = store_limit_forced(k->watched);
+    if (refused != 0 && refused != k->refused)
+        log_line(LOG_NOTICE, "the system gives no more than %zu MiB of memory: that is the limit now",
+                 refused >> 20);
+    k->refused = refused;
 }
 
 static uint64_t
@@ -95,6 +109,7 @@ run(void *arg)
     uint64_t sleep_ns = SLEEP_NS_MIN;
     do {
         sleep_ns = sleep_after(work(k), sleep_ns);
+        tell_of_refusal(k);
     } while (sleep_for(k, sleep_ns));
     return NULL;
 }
@@ -147,6 +162,7 @@ keeper_start(struct store *store, struct keeper **out_keeper)
     if (!k)
         return -ENOMEM;
     init_lock(k);
+    k->watched = store;
     k->store = store_join(store);
     int e = k->store ? start_thread(k) : -ENOMEM;
     if (e != 0) {

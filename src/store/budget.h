@@ -25,6 +25,7 @@ struct budget {
     atomic_size_t borrowed;    /* bytes, of used and drawn: connections' buffers, lent segments */
     atomic_size_t reserve;     /* bytes for connections alone, when the limit is reached */
     atomic_size_t drawn;       /* bytes, those of the reserve that are in use */
+    atomic_size_t refused;     /* the limit that the system has set by giving no more; or 0 */
 };
 
 #define BUDGET_RESERVE_SHARE 32u       /* of all */
@@ -36,6 +37,7 @@ budget_set(struct budget *b, size_t bytes, bool with_reserve)
     size_t reserve = with_reserve ? bytes / BUDGET_RESERVE_SHARE : 0;
     atomic_store(&b->reserve, reserve);
     atomic_store(&b->limit, bytes - reserve);
+    atomic_store(&b->refused, 0);
 }
 
 static inline size_t
@@ -140,6 +142,7 @@ budget_refused(struct budget *b)
            !atomic_compare_exchange_weak_explicit(&b->limit, &limit, used, memory_order_relaxed,
                                                   memory_order_relaxed))
         ;
+    atomic_store_explicit(&b->refused, budget_all(b), memory_order_relaxed);
 }
 
 /* The limit was lowered, and what is in use has not followed yet. */

@@ -328,6 +328,12 @@ store_limit_set(struct store *s, size_t memory_bytes)
     return true;
 }
 
+size_t
+store_limit_forced(const struct store *s)
+{
+    return atomic_load_explicit(&s->budget.refused, memory_order_relaxed);
+}
+
 bool
 store_populate(struct store_thread *t)
 {

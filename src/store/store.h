@@ -325,6 +325,9 @@ bool store_populate(struct store_thread *t);
  * what the threads and the connections hold; the index shrinks with what it leads to. */
 bool store_limit_set(struct store *s, size_t memory_bytes);
 
+/* The limit in bytes that the system has set by refusing memory, since it was set last; 0: none. */
+size_t store_limit_forced(const struct store *s);
+
 #define STORE_SLICE_LONG_NS 200000u    /* more than housekeeping should ever hold up its caller */
 
 struct store_stats {

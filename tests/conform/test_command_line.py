@@ -266,6 +266,23 @@ def test_less_address_space_than_needed():
                         "space are needed (see ulimit -v)\n")
 
 
+def test_memory_that_the_system_refuses(larder):
+    """What it gives is the limit then: sets go on, and the log tells of it."""
+    little = lambda: resource.setrlimit(resource.RLIMIT_DATA, (24 << 20,) * 2)
+    told = lambda: re.search(r"the system gives no more than (\d+) MiB", s.stderr())
+    try:
+        s = larder("-m", "64", "-t", "1", before=little)
+    except AssertionError:
+        pytest.skip("a sanitizer takes more memory itself")
+    with s.connect() as c:
+        for i in range(40000):
+            c.send(b"set %d 0 0 1000 noreply\r\n%s\r\n" % (i, b"x" * 1000))
+        assert c.ask(b"get 39999\r\n").startswith(b"VALUE")
+    assert server.wait_until(told)
+    assert int(told().group(1)) == int(s.stats()["limit_maxbytes"]) >> 20 < 24
+    assert int(s.stats()["evictions"]) > 0
+
+
 @pytest.mark.skipif(not AS_ROOT, reason="root alone begins with all rights")
 def test_memory_that_may_not_be_locked(larder):
     none = lambda: resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
