@@ -1,12 +1,9 @@
 /*
  * test_evict_edges.c -- the eviction policy where it could come to no end, or forget something.
  */
-#include <stdio.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include "store/inner.h"
 
+#include "../lib/data_limit.h"
 #include "store_fixture.h"
 
 #define SLICES_MAX 100000u             /* far more than there can be to do */
@@ -135,28 +132,12 @@ test_swept_twice(void **state)
     store_destroy(s);
 }
 
-/* What counts against RLIMIT_DATA so far. */
-static rlim_t
-data_bytes(void)
-{
-    unsigned long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%*u %*u %*u %*u %*u %lu", &pages), 1);
-    fclose(f);
-    return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
-}
-
 /* The system gives less than the limit: that is the limit then, and sets go on. */
 static void
 fill_beyond_what_the_system_gives(bool evict)
 {
     enum { LEN = 1000, COUNT = 60000 };
-    struct rlimit before, less;
-    assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
-    less = before;
-    less.rlim_cur = data_bytes() + 24 * MIB;
-    assert_int_equal(setrlimit(RLIMIT_DATA, &less), 0);
+    struct rlimit before = data_limit_begin(24 * MIB);
     struct store *s = make_store(64 * MIB, evict, true);
     struct store_thread *t = joined(s);
     struct store_stats n;
@@ -176,7 +157,7 @@ fill_beyond_what_the_system_gives(bool evict)
     store_leave(t);
     store_part(t);
     store_destroy(s);
-    assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
+    data_limit_end(before);
 }
 
 static void

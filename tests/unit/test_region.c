@@ -9,15 +9,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/region.h"
+
+#include "../lib/data_limit.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -92,33 +92,17 @@ touched_ahead(void **state)
     region_release(&r);
 }
 
-/* What counts so far; the shadow of a sanitizer is terabytes. */
-static rlim_t
-data_bytes(void)
-{
-    unsigned long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%*u %*u %*u %*u %*u %lu", &pages), 1);
-    fclose(f);
-    return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
-}
-
 static void
 within_a_limit_on_data(void **state)
 {
     (void)state;
-    struct rlimit before, limit;
-    assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
-    limit = before;
-    limit.rlim_cur = data_bytes() + 512 * MIB;
-    assert_int_equal(setrlimit(RLIMIT_DATA, &limit), 0);
+    struct rlimit before = data_limit_begin(512 * MIB);
     struct region r;
     assert_int_equal(region_reserve(&r, 256 * MIB, false), 0);
     assert_int_equal(r.usable, 0);     /* granted, it would be half of what there is */
     region_release(&r);
     use_and_drop(1024 * MIB, 30 * MIB);
-    assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
+    data_limit_end(before);
 }
 
 int
