@@ -17,7 +17,6 @@ import server
 from packets import Client, count, packet, play, play_one_by_one, store, touch
 
 KB, MB = 1 << 10, 1 << 20
-SANITIZED = os.path.basename(os.path.dirname(server.LARDERD)) in ("asan", "tsan")
 # Item limit 1 MiB less header, CAS, key of 3 bytes and CR LF: the largest value under such a key.
 LARGEST_VALUE = 1048514
 # Its background threads hold items for a while, and then numbers are not changed in place.
@@ -374,7 +373,7 @@ def test_many_statistics_that_nobody_reads(larder):
         before = running.status("VmRSS")
         c.send(packet("stat") * 1000 + packet("quit"))
         time.sleep(0.5)
-        if not SANITIZED:
+        if not server.SANITIZED:
             assert running.status("VmRSS") - before < 2048
         found = packets.take_all(c.connection.rest())
     assert sum(not r.key for r in found) == 1001
@@ -430,7 +429,7 @@ def test_a_gigabyte_is_promised(larder):
         c.send(store("set", b"key", b"v" * 5 * MB, body_bytes=1 << 30))
         assert c.response().status == TOO_LARGE
         assert c.connection.silent()
-        if not SANITIZED:
+        if not server.SANITIZED:
             assert running.status("VmRSS") - before < 2048
     with Client(running) as c:
         assert c.get(b"key") is None

@@ -19,7 +19,6 @@ import pytest
 import server
 
 MB = 1 << 20
-SANITIZED = re.search(r"/(clang-)?[at]san/", server.LARDERD)
 REFUSAL = b"ERROR Too many open connections\r\n"
 
 
@@ -121,7 +120,7 @@ def test_client_that_never_reads(larder):
     with Neighbour(running), running.connect() as deaf:
         deaf.send(b"get " + keys + b"\r\n")
         time.sleep(2)
-        if not SANITIZED:
+        if not server.SANITIZED:
             assert running.status("VmHWM") < 100 * 1024
         before, start = running.cpu_seconds(), time.monotonic()
         time.sleep(1)
@@ -144,7 +143,7 @@ def test_many_clients_that_never_read(larder):
         for c in deaf:
             c.send(b"get " + keys + b"\r\n")
         time.sleep(1)
-        if not SANITIZED:
+        if not server.SANITIZED:
             assert running.status("VmHWM") < 100 * 1024
         for c in deaf:
             c.close()
@@ -253,7 +252,7 @@ def test_pipeline_that_nobody_reads(larder):
                 sent += deaf.socket.send(b"get big0\r\n" * 1000)
         except TimeoutError:
             pass
-        if not SANITIZED:
+        if not server.SANITIZED:
             assert running.status("VmHWM") < 100 * 1024
         deaf.reset()
 
@@ -430,7 +429,7 @@ def test_out_of_files(larder):
             waiting = [c for c in waiting if c not in answered]
 
 
-@pytest.mark.skipif(bool(SANITIZED), reason="measures memory")
+@pytest.mark.skipif(server.SANITIZED, reason="measures memory")
 def test_idle_connections_cost_little(larder):
     """At most 1 KiB of the server's memory each, after all of them have been used."""
     count = 2000

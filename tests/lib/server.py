@@ -27,6 +27,7 @@ import packets
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 LARDERD = os.environ.get("LARDERD", str(ROOT / "build/release/larderd"))
+SANITIZED = bool(re.search(r"/(clang-)?[amt]san/", LARDERD))
 MEMCACHED = os.environ.get("MEMCACHED", "/usr/bin/memcached")
 BENCH_DIR = os.environ.get("BENCH_DIR", str(ROOT / "build/release/bench"))
 
