@@ -325,9 +325,9 @@ size_t
 detail_gathered_bytes(struct detail *d)
 {
     pthread_mutex_lock(&d->lock);
-    size_t bytes = d->prefix_count * ROW_BYTES_ABOUT;
+    size_t bytes = 2 * d->prefix_count * ROW_BYTES_ABOUT;
     pthread_mutex_unlock(&d->lock);
-    return 2 * (bytes < GATHERED_BYTES_MAX ? bytes : GATHERED_BYTES_MAX);
+    return bytes < GATHERED_BYTES_MAX ? bytes : GATHERED_BYTES_MAX;    /* it could not be had */
 }
 
 /* How many rows the reply has room for. */

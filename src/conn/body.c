@@ -27,6 +27,7 @@ body_reclaim(struct conn_worker *w)
             conn_count(w, CONN_conn_uploads_set_aside, 1);
             conn_count_bulk(w, ASIDE_COST_BYTES);
             conn_wait_for(w, c, CONN_WAIT_ASIDE);
+            w->looks_left--;
             return true;
         }
         list_take(at);
@@ -167,6 +168,7 @@ receive_block(struct conn_worker *w, struct visit *v)
         ssize_t n = wire_recv(&c->wire, at, room);
         if (n <= 0) {
             c->broken = n == 0 || !wire_is_later(n) || c->hung_up;
+            c->why = n == 0 ? "by its client" : "its client has gone";
             return VISIT_RUNS;
         }
         cmd_upload_filled(w->config.cmd, c->upload, (size_t)n);

@@ -167,17 +167,16 @@ fail_unix(char *why, const char *path, const char *reason)
     return false;
 }
 
-/* Refused: nobody listens.  Everything else, a full backlog too, means that somebody may. */
-static bool
-is_left_behind(const struct sockaddr_un *to)
+/* ECONNREFUSED: nobody listens.  0, or EAGAIN where the backlog is full: somebody does. */
+static int
+try_connect(const struct sockaddr_un *to)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return false;
-    bool refused = connect(fd, (const struct sockaddr *)to, sizeof *to) != 0 &&
-                   errno == ECONNREFUSED;
+        return errno;
+    int e = connect(fd, (const struct sockaddr *)to, sizeof *to) == 0 ? 0 : errno;
     close(fd);
-    return refused;
+    return e;
 }
 
 /* 0 or -errno. */
@@ -189,8 +188,9 @@ unlink_old_socket(const struct sockaddr_un *to)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(old.st_mode))
         return -EEXIST;
-    if (!is_left_behind(to))
-        return -EADDRINUSE;
+    int e = try_connect(to);
+    if (e != ECONNREFUSED)
+        return e == 0 || e == EAGAIN ? -EADDRINUSE : -e;
     return unlink(to->sun_path) == 0 ? 0 : -errno;
 }
 

@@ -132,13 +132,19 @@ budget_borrow(struct budget *b, size_t bytes, size_t most)
     return true;
 }
 
-/* The system gives no more: what is in use is the limit from now on. */
+/* The system gives no more: what is in use is the limit from now on, also what was taken while the
+ * limit was changed. */
 static inline void
 budget_refused(struct budget *b)
 {
     size_t used = atomic_load_explicit(&b->used, memory_order_relaxed);
     size_t limit = atomic_load_explicit(&b->limit, memory_order_relaxed);
     while (used < limit &&
+           !atomic_compare_exchange_weak_explicit(&b->limit, &limit, used, memory_order_relaxed,
+                                                  memory_order_relaxed))
+        ;
+    limit = atomic_load_explicit(&b->limit, memory_order_relaxed);
+    while ((used = atomic_load_explicit(&b->used, memory_order_relaxed)) > limit &&
            !atomic_compare_exchange_weak_explicit(&b->limit, &limit, used, memory_order_relaxed,
                                                   memory_order_relaxed))
         ;

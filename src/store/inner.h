@@ -105,10 +105,12 @@ struct keep {
     _Atomic uint32_t swept_at;         /* second in which the last one began */
     atomic_bool forced;                /* one that sweeps all is asked for, not evicting ... */
     _Atomic uint32_t forced_rest;      /* ... which may not be before this second */
+    unsigned sweep_asked;              /* times that it was its turn while room was made */
     bool sweep_all;                    /* whatever has expired, not only what is worth it */
     uint32_t sweep_hand;               /* segment that was looked at last */
     uint32_t sweep_seg, sweep_at;      /* being swept, 0: none; bytes that are done */
     uint32_t sweep_sequence, sweep_began, sweep_all_began;
+    uint32_t sweep_expired;            /* bytes that it was said to have */
     uint64_t sweep_sum;                /* bytes expired in what was not worth it */
     uint32_t sweep_bytes[SEGMENT_EXPIRY_CLASSES];
 

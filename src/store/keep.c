@@ -164,9 +164,9 @@ make_room(struct store_thread *t, unsigned budget)
 static unsigned
 sweep(struct store_thread *t, unsigned budget)
 {
-    const struct keep *k = &t->store->keep;
+    struct keep *k = &t->store->keep;
     if (!atomic_load_explicit(&k->sweeping, memory_order_relaxed) ||
-        (k->victim && atomic_load_explicit(&k->slices, memory_order_relaxed) % SWEEP_SHARE != 0))
+        (k->victim && ++k->sweep_asked % SWEEP_SHARE != 0))
         return budget;
     store_enter(t);
     budget = sweep_some(t, budget);
@@ -201,7 +201,8 @@ trim_segments(struct store_thread *t, unsigned budget)
     struct segment_pool *p = &t->store->pool;
     if (!atomic_load_explicit(&p->trim, memory_order_relaxed) && budget_excess(p->budget) == 0)
         return budget;
-    return segment_trim(p) ? pay(budget, TRIM_PRICE) : budget;
+    bool begun = atomic_load_explicit(&p->trim, memory_order_relaxed) != 0;
+    return segment_trim(p) || begun ? pay(budget, TRIM_PRICE) : budget;
 }
 
 static unsigned

@@ -44,6 +44,7 @@ static void
 begin(struct store_thread *t, uint32_t seg, uint32_t sequence)
 {
     struct keep *k = &t->store->keep;
+    k->sweep_expired = segment_expired_about(&t->store->pool, seg, t->now);
     segment_expiry_begin(&t->store->pool, seg, t->now);
     k->sweep_seg = seg;
     k->sweep_at = 0;
@@ -75,6 +76,9 @@ walk(struct store_thread *t, unsigned *budget)
     struct store *s = t->store;
     struct keep *k = &s->keep;
     if (!segment_is_still(&s->pool, k->sweep_seg, k->sweep_sequence)) {
+        memset(k->sweep_bytes, 0, sizeof k->sweep_bytes);
+        k->sweep_bytes[0] = k->sweep_expired;
+        segment_expiry_add(&s->pool, k->sweep_seg, k->sweep_bytes);    /* it may come back */
         k->sweep_seg = 0;
         return false;
     }
