@@ -65,7 +65,8 @@ tell_of_refusal(struct keeper *k)
 {
     size_t refused = store_limit_forced(k->watched);
     if (refused != 0 && refused != k->refused)
-        log_line(LOG_NOTICE, "the system gives no more than %zu MiB of memory: that is the limit now",
+        log_line(LOG_NOTICE,
+                 "the system gives no more than %zu MiB of memory: that is the limit now",
                  refused >> 20);
     k->refused = refused;
 }
