@@ -224,7 +224,7 @@ segment_class(const struct segment_pool *p, uint32_t seg, uint64_t live_bytes)
 void segment_expires(struct segment_pool *p, uint32_t seg, uint32_t expiry, int32_t bytes);
 /* About how many bytes of it have expired, alive or not. */
 uint32_t segment_expired_about(const struct segment_pool *p, uint32_t seg, uint32_t now);
-/* The summary anew, of nothing, from `now` on; and bytes by class that somebody has counted since. */
+/* The summary anew, of nothing, from `now` on; bytes by class that somebody has counted since. */
 void segment_expiry_begin(struct segment_pool *p, uint32_t seg, uint32_t now);
 void segment_expiry_add(struct segment_pool *p, uint32_t seg,
                         const uint32_t bytes[SEGMENT_EXPIRY_CLASSES]);

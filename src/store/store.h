@@ -306,8 +306,8 @@ void store_repay(struct store_thread *t, size_t bytes);
 
 /*
  * A slice of housekeeping: eviction, what has expired swept out, memory given back, parts of deleted
- * values, in turn.  It costs about as much as to look at `budget` entries.  Outside a section.  True:
- * more is due now.
+ * values, in turn.  It costs about as much as to look at `budget` entries.  Outside a section.
+ * True: more is due now.
  */
 #define STORE_MAINTAIN_BUDGET 64u
 bool store_maintain(struct store_thread *t, unsigned budget);
