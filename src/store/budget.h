@@ -47,16 +47,23 @@ budget_all(const struct budget *b)
            atomic_load_explicit(&b->reserve, memory_order_relaxed);
 }
 
+/* Unless that makes more than `most`. */
+static inline bool
+budget_add(atomic_size_t *sum, size_t bytes, size_t most)
+{
+    size_t had = atomic_load_explicit(sum, memory_order_relaxed);
+    do {
+        if (had + bytes > most)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(sum, &had, had + bytes, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
 static inline bool
 budget_draw(struct budget *b, size_t bytes)
 {
-    size_t drawn = atomic_load_explicit(&b->drawn, memory_order_relaxed);
-    do {
-        if (drawn + bytes > atomic_load_explicit(&b->reserve, memory_order_relaxed))
-            return false;
-    } while (!atomic_compare_exchange_weak_explicit(&b->drawn, &drawn, drawn + bytes,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    return true;
+    return budget_add(&b->drawn, bytes, atomic_load_explicit(&b->reserve, memory_order_relaxed));
 }
 
 /* Fills the reserve up first.  Returns how many bytes it did not need. */
@@ -123,13 +130,7 @@ budget_allowance(const struct budget *b)
 static inline bool
 budget_borrow(struct budget *b, size_t bytes, size_t most)
 {
-    size_t had = atomic_load_explicit(&b->borrowed, memory_order_relaxed);
-    do {
-        if (had + bytes > most)
-            return false;
-    } while (!atomic_compare_exchange_weak_explicit(&b->borrowed, &had, had + bytes,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    return true;
+    return budget_add(&b->borrowed, bytes, most);
 }
 
 /* The system gives no more: what is in use is the limit from now on, also what was taken while the

@@ -199,9 +199,9 @@ static unsigned
 trim_segments(struct store_thread *t, unsigned budget)
 {
     struct segment_pool *p = &t->store->pool;
-    if (!atomic_load_explicit(&p->trim, memory_order_relaxed) && budget_excess(p->budget) == 0)
-        return budget;
     bool begun = atomic_load_explicit(&p->trim, memory_order_relaxed) != 0;
+    if (!begun && budget_excess(p->budget) == 0)
+        return budget;
     return segment_trim(p) || begun ? pay(budget, TRIM_PRICE) : budget;
 }
 
