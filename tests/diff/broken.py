@@ -38,7 +38,8 @@ from model import Connection, Store  # noqa: E402
 KINDS = ("text", "meta", "binary")
 COMMANDS_PER_BATCH = 30
 SHRINKING_SECONDS = 15
-PATIENCE = 10.0
+PATIENCE = 10.0        # for replies
+ENDS_PATIENCE = 20.0   # for its start and its end
 AWAITED_MAX = 12000    # what awaits more ends the batch
 LONG_LINE = 2000       # near the limit of 2048 a batch must come in one read
 ONE_READ_MAX = 12000
@@ -64,7 +65,7 @@ class Peer:
         self.log = open(os.path.join(self.dir, "stderr"), "ab")
         self.process = subprocess.Popen([self.binary, "-s", self.path, *OPTIONS, *user],
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + ENDS_PATIENCE
         while True:
             try:
                 self.connect().close()
@@ -124,7 +125,7 @@ class Peer:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(PATIENCE)
+                self.process.wait(ENDS_PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
