@@ -114,6 +114,7 @@ binary_stored(const struct request *req, struct reply *reply, enum store_outcome
     case STORE_NON_NUMERIC:
         return answer_status(req, reply, BINARY_NON_NUMERIC);
     case STORE_AGAIN:
+    case STORE_UNFINISHED:
         break;
     }
     CHECK(!"AGAIN is no answer");
@@ -205,6 +206,7 @@ binary_arith(struct cmd_thread *t, const struct request *req, struct cmd_cursor 
     case STORE_EXISTS:
     case STORE_NOT_STORED:
     case STORE_NON_NUMERIC:
+    case STORE_UNFINISHED:
         break;
     }
     return binary_stored(req, reply, outcome, 0);

@@ -123,6 +123,7 @@ store_done(struct cmd_thread *t, const struct request *req, enum store_outcome o
     case STORE_NO_MEMORY:
     case STORE_NON_NUMERIC:
     case STORE_AGAIN:
+    case STORE_UNFINISHED:
         break;
     }
     CHECK(!"a storage command has no such outcome");
@@ -199,26 +200,51 @@ upload_whole(struct cmd_thread *t, struct slice value, struct store_upload **out
     return STORE_OK;
 }
 
+/* A long result, which others shall not wait for. */
+static enum cmd_outcome
+put_off(struct reply *reply)
+{
+    reply->wanted = CMD_WINDOW_BYTES;
+    return CMD_FULL;
+}
+
+void
+cmd_cursor_drop(struct cmd_thread *t, struct cmd_cursor *cursor)
+{
+    if (cursor->append)
+        store_append_drop(t->store, cursor->append);
+    cursor->append = NULL;
+}
+
 enum cmd_outcome
 run_store(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cursor,
           struct reply *reply)
 {
-    (void)cursor;
     if (too_large(t, req))
         return store_refused(t, req, STORE_TOO_LARGE, reply);
     if (req->bad_chunk)
         return bad_chunk(t, req, reply);
     struct store_put put = put_of(t, req);
     put.value = (struct slice){req->value, req->value_bytes};
-    if (UNLIKELY(put.value.len > store_inline_bytes_max(t->cmd->config.store))) {
+    bool joins = put.mode == STORE_APPEND || put.mode == STORE_PREPEND;
+    if (joins) {
+        bool may = reply->windows && reply->bytes == 0;    /* no client may hold it up */
+        if (cursor->append && !may)
+            return put_off(reply);
+        put.append = may ? &cursor->append : NULL;
+    }
+    if (UNLIKELY(put.value.len > store_inline_bytes_max(t->cmd->config.store)) &&
+        (!joins || put.vivify)) {
         enum store_outcome outcome = upload_whole(t, put.value, &put.upload);
         if (outcome != STORE_OK)
             return value_refused(t, req, outcome, reply);
     }
     struct store_result result;
     enum store_outcome outcome = store_put(t->store, &put, &result);
-    if (outcome == STORE_AGAIN && put.upload)
+    if (put.upload && (outcome == STORE_AGAIN || outcome == STORE_UNFINISHED))
         store_upload_abort(t->store, put.upload);
+    if (outcome == STORE_UNFINISHED)
+        return put_off(reply);
     return store_done(t, req, outcome, &result, reply);
 }
 
@@ -264,6 +290,7 @@ run_arith(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
         return answer(req, reply, PROTO_NO_MEMORY);
     case STORE_EXISTS:
     case STORE_NOT_STORED:
+    case STORE_UNFINISHED:
         break;
     }
     CHECK(!"incr and decr have no such outcome");
@@ -279,12 +306,14 @@ run_arith(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
 struct cmd_upload {
     struct request req;                /* its key lies in more.key_room, its flags in kept_flags */
     struct store_upload *store;        /* NULL: given up, the rest is thrown away */
+    struct store_append *append;       /* what there is of a long result */
     uint64_t received;                 /* bytes of the value */
     unsigned tail_len;
     char tail[2];                      /* proto_tail_bytes(): what should be CR LF */
     char kept_flags[PROTO_KEPT_FLAGS_BYTES];
 };
 
+_Static_assert(CMD_APPEND_BYTES == STORE_APPEND_STEP_BYTES, "a step is a step");
 _Static_assert(sizeof(struct cmd_upload) <= CMD_UPLOAD_BYTES - 128, "and what the store adds");
 
 static struct cmd_upload *
@@ -409,8 +438,11 @@ cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u, struct reply *repl
     } else {
         struct store_put put = put_of(t, &u->req);
         put.upload = u->store;
+        put.append = &u->append;
         struct store_result result;
         enum store_outcome stored = store_put(t->store, &put, &result);
+        if (stored == STORE_UNFINISHED)
+            return CMD_FULL;
         outcome = store_done(t, &u->req, stored, &result, reply);
         if (outcome == CMD_AGAIN)
             return CMD_AGAIN;
@@ -422,6 +454,8 @@ cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u, struct reply *repl
 void
 cmd_upload_abort(struct cmd_thread *t, struct cmd_upload *u)
 {
+    if (u->append)
+        store_append_drop(t->store, u->append);
     if (u->store)
         store_upload_abort(t->store, u->store);
     free(u);

@@ -115,6 +115,7 @@ struct cmd_cursor {
     uint64_t value_bytes;   /* get: of how many */
     uint64_t value_serial;  /* get: which value they belong to */
     size_t window;          /* get: the reply ends with so many bytes of it */
+    struct store_append *append;    /* append: what there is of a long result, to be dropped */
     bool in_value;
     bool won;               /* mg: the token, which could not be told yet ... */
     uint64_t won_cas;       /* ... of the entry with this number */
@@ -133,9 +134,16 @@ struct cmd_cursor {
  */
 #define CMD_WHOLE_BYTES_MAX (64u << 10)
 #define CMD_WINDOW_BYTES (1u << 20)
+/*
+ * An append with a long result goes on in steps, where reply->windows says that it may: CMD_FULL,
+ * reply->wanted is CMD_WINDOW_BYTES, and each call has copied so much at most.
+ */
+#define CMD_APPEND_BYTES (64u << 10)
 enum cmd_outcome cmd_execute(struct cmd_thread *t, const struct request *req,
                              struct cmd_cursor *cursor, struct reply *reply);
 void cmd_unsent(struct cmd_cursor *cursor, size_t bytes);
+/* The request will not be gone on with. */
+void cmd_cursor_drop(struct cmd_thread *t, struct cmd_cursor *cursor);
 
 /* A text get was left (FULL): what remains of it is kept, and the cursor stands in that. */
 void cmd_keep_get(const struct request *req, const char *line, struct cmd_cursor *cursor,
@@ -188,7 +196,10 @@ uint64_t cmd_upload_missing(const struct cmd_upload *u);
 /* What an upload itself takes, beside the memory of the store. */
 #define CMD_UPLOAD_BYTES 1024u
 
-/* Executes the request with the complete block.  CMD_DONE frees u; CMD_AGAIN, CMD_FULL: again. */
+/*
+ * Executes the request with the complete block.  CMD_DONE frees u; CMD_AGAIN: again; CMD_FULL: the
+ * same, having sent what is there, and having copied CMD_APPEND_BYTES where nothing is.
+ */
 enum cmd_outcome cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u,
                                    struct reply *reply);
 void cmd_upload_abort(struct cmd_thread *t, struct cmd_upload *u);

@@ -369,6 +369,7 @@ stored_status(enum store_outcome outcome)
     case STORE_NO_MEMORY:
     case STORE_NON_NUMERIC:
     case STORE_AGAIN:
+    case STORE_UNFINISHED:
         break;
     }
     CHECK(!"these are answered elsewhere");
@@ -446,6 +447,7 @@ run_md(struct cmd_thread *t, const struct request *req, struct cmd_cursor *curso
         return answer(req, reply, PROTO_NO_MEMORY);
     case STORE_NOT_STORED:
     case STORE_NON_NUMERIC:
+    case STORE_UNFINISHED:
         break;
     }
     CHECK(!"md has no such outcome");
@@ -535,6 +537,7 @@ run_ma(struct cmd_thread *t, const struct request *req, struct cmd_cursor *curso
     case STORE_TOO_LARGE:
         return answer(req, reply, PROTO_NO_MEMORY);
     case STORE_NOT_STORED:
+    case STORE_UNFINISHED:
         break;
     }
     CHECK(!"ma has no such outcome");

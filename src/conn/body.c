@@ -132,6 +132,10 @@ complete(struct conn_worker *w, struct visit *v)
             purse_freed(w, CMD_UPLOAD_BYTES);
             return VISIT_RUNS;
         case CMD_FULL:
+            if (w->reply.bytes == 0) {
+                conn_count_bulk(w, CMD_APPEND_BYTES);
+                return VISIT_QUEUES;
+            }
             if (!visit_send(w, v))
                 return VISIT_BLOCKED;
             break;

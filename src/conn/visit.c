@@ -151,6 +151,8 @@ static enum visit_stop
 make_room(struct conn_worker *w, struct visit *v, size_t *out_bytes)
 {
     struct conn *c = v->conn;
+    if (c->cursor.append)
+        conn_count_bulk(w, CMD_APPEND_BYTES);
     if (c->cursor.window > 0) {
         if (!output_send_window(w, c, &v->sent))
             return VISIT_BLOCKED;
@@ -231,9 +233,9 @@ static enum visit_stop
 run_request(struct conn_worker *w, struct visit *v, const struct request *req,
             const struct batch_item *item)
 {
-    if (UNLIKELY(log_enabled(LOG_COMMAND)))
-        log_command(v, req);
     struct conn *c = v->conn;
+    if (UNLIKELY(log_enabled(LOG_COMMAND)) && !c->cursor.append)
+        log_command(v, req);
     enum visit_stop stop = execute_request(w, v, req);
     if (stop != VISIT_RUNS) {
         c->get_left = verb_is_get(req->verb) && req->dialect == DIALECT_TEXT;

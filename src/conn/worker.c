@@ -154,6 +154,7 @@ conn_close(struct conn_worker *w, struct conn *c, const char *why)
         cmd_upload_abort(w->config.cmd, c->upload);
         purse_freed(w, CMD_UPLOAD_BYTES);
     }
+    cmd_cursor_drop(w->config.cmd, &c->cursor);
     input_drop(w, c);
     output_drop(w, c);
     purse_close(w, c);

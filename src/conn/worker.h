@@ -121,7 +121,7 @@ struct conn {
     struct addr peer, local;          /* never change */
 };
 
-_Static_assert(sizeof(struct conn) <= 320, "10,000 idle connections are to cost little");
+_Static_assert(sizeof(struct conn) <= 328, "10,000 idle connections are to cost little");
 _Static_assert(offsetof(struct conn, cursor) <= CACHE_LINE, "one line serves an undisturbed turn");
 
 /* Why a visit has stopped executing; RUNS: it has not; QUEUES: it wants a share of bulk. */

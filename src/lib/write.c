@@ -2,10 +2,12 @@
  * write.c -- storing, deleting, counting.
  *
  * A long value goes into the cache by upload, a portion to a section, so that others get memory
- * back meanwhile.  In a section of the caller's all of it must go in one go: there, what cannot be
- * finished is given up, and the caller asks again.
+ * back meanwhile; so is the long result of an append made.  In a section of the caller's all of it
+ * must go in one go: there, what cannot be finished is given up, and the caller asks again.
  */
 #include "inner.h"
+
+#include <limits.h>
 
 #define PORTION_BYTES ((size_t)1 << 20)
 
@@ -20,6 +22,7 @@ struct put {
     const struct larder_entry *entry;
     enum larder_mode mode;
     struct store_upload *upload;
+    struct store_append *append;       /* what there is of a long result */
     struct larder_bytes rest;          /* of the value, where it is uploaded */
     uint64_t *out_cas;
 };
@@ -34,11 +37,20 @@ put_entry(struct larder_thread *t, struct put *p)
         .key = lib_key(t, e->key),
         .value = {e->value.at, e->value.len},
         .upload = p->upload,
+        .append = &p->append,
         .client_flags = e->flags,
         .expiry = lib_expiry(t, e->ttl_s),
         .cas_expected = e->cas_expected,
     };
-    enum store_outcome outcome = store_put(t->store, &put, &result);
+    enum store_outcome outcome;
+    unsigned steps = t->inside ? UINT_MAX : PORTION_BYTES / STORE_APPEND_STEP_BYTES;
+    do {
+        outcome = store_put(t->store, &put, &result);
+    } while (outcome == STORE_UNFINISHED && --steps > 0);
+    if (outcome == STORE_UNFINISHED) {
+        t->progressed = true;
+        outcome = STORE_AGAIN;
+    }
     if (outcome != STORE_AGAIN)
         p->upload = NULL;              /* consumed */
     if (outcome == STORE_OK) {
@@ -84,7 +96,11 @@ static enum store_outcome
 give_up_step(struct larder_thread *t, void *ctx)
 {
     struct put *p = ctx;
-    store_upload_abort(t->store, p->upload);
+    if (p->append)
+        store_append_drop(t->store, p->append);
+    if (p->upload)
+        store_upload_abort(t->store, p->upload);
+    p->append = NULL;
     p->upload = NULL;
     return STORE_OK;
 }
@@ -103,15 +119,6 @@ upload_step(struct larder_thread *t, void *ctx)
     if (outcome == STORE_OK)
         outcome = fill_upload(t, p);
     return outcome == STORE_OK ? put_entry(t, p) : outcome;
-}
-
-static enum larder_error
-put_long(struct larder_thread *t, struct put *p)
-{
-    enum larder_error error = lib_run(t, upload_step, p);
-    if (p->upload)
-        lib_run_once(t, give_up_step, p);
-    return error;
 }
 
 /* ---- the calls ------------------------------------------------------------------------------- */
@@ -142,8 +149,11 @@ larder_put(struct larder_thread *t, enum larder_mode mode, const struct larder_e
         return LARDER_BAD_KEY;
     if (entry->value.len > t->larder->value_bytes_max)
         return LARDER_TOO_LARGE;
-    return entry->value.len <= t->larder->inline_bytes_max ? lib_run(t, put_step, &p)
-                                                           : put_long(t, &p);
+    bool large = entry->value.len > t->larder->inline_bytes_max;
+    enum larder_error error = lib_run(t, large ? upload_step : put_step, &p);
+    if (p.upload || p.append)
+        lib_run_once(t, give_up_step, &p);
+    return error;
 }
 
 enum larder_error

@@ -4,12 +4,24 @@
  * The old value is read, the new one written, and it is linked only if the old entry is still the
  * same; otherwise it is done again.  After a few rounds the request is put off (AGAIN), so that
  * writers in each other's way do not hold up a worker.
+ *
+ * A long result is an upload that is filled from the two parts, a step to a call; the caller keeps
+ * it between the calls.  Pieces never change, so what was copied of a value in pieces stays right
+ * as long as the key leads to this serial.  A short value has none: in the end its copy is compared
+ * with what is there.
  */
 #include "inner.h"
 #include "view.h"
 
+#include <stdlib.h>
+
 #define ROUNDS 8
-#define SPANS 64
+
+struct store_append {
+    struct store_upload *made;         /* the result, as far as it has come */
+    uint64_t old_serial, old_bytes;    /* of what it is made; serial 0: it is short */
+    uint32_t flush_epoch;              /* when it was begun: later ones would miss its start */
+};
 
 /* What was there when we looked.  Nothing that follows uses the thread's scratch. */
 struct old_value {
@@ -53,23 +65,70 @@ upload_bytes(struct store_thread *t, struct store_upload *u, const char *from, s
     return STORE_OK;
 }
 
-/* The bytes of a view, in pieces or not.  MISS: some are gone. */
-static enum store_outcome
-upload_view(struct store_thread *t, struct store_upload *u, const struct store_view *v)
+/* A run of a view's bytes, from byte `at` on.  False: they are gone. */
+static bool
+view_run(struct store_thread *t, const struct store_view *v, uint64_t at, uint64_t bytes_max,
+         struct slice *out_run)
 {
-    if (!v->serial)
-        return upload_bytes(t, u, v->value, v->value_bytes);
-    for (uint64_t at = 0, n; at < v->value_bytes; at += n) {
-        struct iovec spans[SPANS];
-        unsigned count = store_spans(t, v->serial, v->value_bytes, at, UINT64_MAX, spans, SPANS,
-                                     &n);
-        if (count == 0)
+    *out_run = (struct slice){v->value + at, v->value_bytes - at};
+    if (v->serial) {
+        struct iovec span;
+        uint64_t bytes;
+        if (store_spans(t, v->serial, v->value_bytes, at, bytes_max, &span, 1, &bytes) == 0)
+            return false;
+        *out_run = (struct slice){span.iov_base, span.iov_len};
+    }
+    if (out_run->len > bytes_max)
+        out_run->len = bytes_max;
+    return true;
+}
+
+/* The two parts of a result, and which of them is to be copied next. */
+struct parts {
+    const struct store_view *view[2];
+};
+
+static const struct store_view *
+part_due(const struct parts *parts, const struct store_upload *made, uint64_t *out_at)
+{
+    uint64_t at = large_received(made), first_bytes = parts->view[0]->value_bytes;
+    *out_at = at < first_bytes ? at : at - first_bytes;
+    return parts->view[at >= first_bytes];
+}
+
+/* MISS: the part that is due is not whole any more. */
+static enum store_outcome
+copy_step(struct store_thread *t, const struct parts *parts, struct store_upload *made)
+{
+    for (uint64_t left = STORE_APPEND_STEP_BYTES; !large_complete(made);) {
+        uint64_t at;
+        struct slice run;
+        const struct store_view *from = part_due(parts, made, &at);
+        if (left == 0)
+            return STORE_UNFINISHED;
+        if (!view_run(t, from, at, left, &run))
             return STORE_MISS;
-        for (unsigned i = 0; i < count; i++) {
-            enum store_outcome outcome = upload_bytes(t, u, spans[i].iov_base, spans[i].iov_len);
-            if (outcome != STORE_OK)
-                return outcome;
-        }
+        enum store_outcome outcome = upload_bytes(t, made, run.at, run.len);
+        if (outcome != STORE_OK)
+            return outcome;
+        left -= run.len;
+    }
+    return STORE_OK;
+}
+
+/* EXISTS: another value was copied into it.  NO_MEMORY: parts of it have been evicted. */
+static enum store_outcome
+compare_copied(struct store_thread *t, const struct store_upload *made, uint64_t at,
+               struct slice is)
+{
+    struct item_pieces p = large_pieces(made);
+    struct store_view copy = {.serial = p.serial, .value_bytes = p.value_bytes};
+    for (struct slice run; is.len > 0; is = (struct slice){is.at + run.len, is.len - run.len}) {
+        if (!view_run(t, &copy, at, is.len, &run))
+            return STORE_NO_MEMORY;
+        if (memcmp(run.at, is.at, run.len) != 0)
+            return STORE_EXISTS;
+        at += run.len;
     }
     return STORE_OK;
 }
@@ -97,46 +156,109 @@ join_init(struct put_job *job, struct store_thread *t, const struct store_put *p
     job->cas_is = put->compare ? &put->cas_expected : NULL;
 }
 
+void
+store_append_drop(struct store_thread *t, struct store_append *a)
+{
+    store_upload_abort(t, a->made);
+    free(a);
+    t->append = NULL;
+}
+
+static void
+forget_append(struct store_thread *t, const struct store_put *put)
+{
+    if (put->append == NULL || *put->append == NULL)
+        return;
+    store_append_drop(t, *put->append);
+    *put->append = NULL;
+}
+
+/* The result that there is, if it is made of this value; else it is begun. */
+static enum store_outcome
+resume_append(struct store_thread *t, const struct store_put *put, const struct old_value *old,
+              uint64_t total)
+{
+    struct store *s = t->store;
+    struct store_append *a = *put->append, wanted = {
+        .old_serial = old->view.serial, .old_bytes = old->view.value_bytes,
+        .flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed)};
+    if (a && a->old_serial == wanted.old_serial && a->old_bytes == wanted.old_bytes &&
+        a->flush_epoch == wanted.flush_epoch)
+        return STORE_OK;
+    forget_append(t, put);
+    if (t->append) {
+        count(t, COUNT_AGAIN);
+        return STORE_AGAIN;
+    }
+    enum segment_queue queue = segment_queue(&s->pool, segment_of(s, old->same.location));
+    enum store_outcome outcome = large_open_own(t, total, queue, &wanted.made);
+    if (outcome != STORE_OK)
+        return outcome;
+    a = malloc(sizeof *a);
+    if (!a) {
+        store_upload_abort(t, wanted.made);
+        return STORE_NO_MEMORY;
+    }
+    *a = wanted;
+    *put->append = t->append = a;
+    return STORE_OK;
+}
+
+static enum store_outcome
+copy_parts(struct store_thread *t, const struct store_put *put, const struct old_value *old,
+           const struct store_view *added)
+{
+    struct store_upload *made = (*put->append)->made;
+    struct parts parts = {{&old->view, added}};
+    if (put->mode == STORE_PREPEND)
+        parts = (struct parts){{added, &old->view}};
+    enum store_outcome outcome = copy_step(t, &parts, made);
+    if (outcome == STORE_MISS) {
+        uint64_t at;
+        if (part_due(&parts, made, &at) != added) {
+            store_drop_broken(t, put->key, old->view.serial);
+            return STORE_MISS;
+        }
+        /* AGAIN where that will be stamped anew */
+        return large_is_stamped(t->store, put->upload) ? STORE_NO_MEMORY : STORE_AGAIN;
+    }
+    if (outcome == STORE_OK && large_broken(made))
+        return STORE_NO_MEMORY;
+    if (outcome == STORE_OK && old->view.serial == 0) {
+        uint64_t at = put->mode == STORE_PREPEND ? added->value_bytes : 0;
+        struct slice is = {old->view.value, old->view.value_bytes};
+        outcome = compare_copied(t, made, at, is);
+        if (outcome == STORE_EXISTS)
+            forget_append(t, put);
+    }
+    return outcome;
+}
+
 static enum store_outcome
 join_large(struct store_thread *t, const struct store_put *put, const struct old_value *old,
            const struct store_view *added, struct store_result *out)
 {
-    struct store_upload *u;
-    uint64_t total = old->view.value_bytes + added->value_bytes;
-    enum store_outcome outcome = large_open_brief(t, total, &u);
+    if (put->append == NULL)
+        return STORE_UNFINISHED;
+    enum store_outcome outcome =
+        resume_append(t, put, old, old->view.value_bytes + added->value_bytes);
+    if (outcome == STORE_OK)
+        outcome = copy_parts(t, put, old, added);
     if (outcome != STORE_OK)
         return outcome;
-    const struct store_view *parts[2] = {&old->view, added};
-    if (put->mode == STORE_PREPEND) {
-        parts[0] = added;
-        parts[1] = &old->view;
-    }
-    for (unsigned i = 0; i < 2 && outcome == STORE_OK; i++) {
-        outcome = upload_view(t, u, parts[i]);
-        if (outcome == STORE_MISS && parts[i] == &old->view)
-            store_drop_broken(t, put->key, old->view.serial);
-        else if (outcome == STORE_MISS)    /* AGAIN where that will be stamped anew */
-            outcome = large_is_stamped(t->store, put->upload) ? STORE_NO_MEMORY : STORE_AGAIN;
-    }
-    if (outcome == STORE_AGAIN && !t->store->config.evict)
-        outcome = STORE_NO_MEMORY;     /* what made room for so much of it may never make more */
-    if (outcome == STORE_OK && large_broken(u))
-        outcome = STORE_NO_MEMORY;
-    if (outcome != STORE_OK) {
-        store_upload_abort(t, u);
-        return outcome;
-    }
+    struct store_append *a = *put->append;
     struct put_job job;
     join_init(&job, t, put, old);
-    struct item_pieces pieces = large_pieces(u);
+    struct item_pieces pieces = large_pieces(a->made);
     job.kind |= ITEM_PIECES;
     job.parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};
-    large_stamp(t->store, u);
+    large_stamp(t->store, a->made);
     outcome = put_run(t, &job, out);
-    if (outcome == STORE_OK)
-        large_adopt(t, u, job.queue);
-    else
-        store_upload_abort(t, u);
+    if (outcome == STORE_OK) {
+        large_adopt(t, a->made, job.queue);
+        free(a);
+        *put->append = t->append = NULL;
+    }
     return outcome;
 }
 
@@ -166,6 +288,8 @@ vivify(struct store_thread *t, const struct store_put *put, bool *out_adopted,
         pieces = large_pieces(put->upload);
         job.kind |= ITEM_PIECES;
         job.parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};
+    } else if (put->value.len > t->store->inline_bytes_max) {
+        return STORE_TOO_LARGE;        /* the caller's mistake, see store_put() */
     }
     enum store_outcome outcome = put_run(t, &job, out);
     if (outcome == STORE_OK && put->upload) {
@@ -203,15 +327,15 @@ join(struct store_thread *t, const struct store_put *put, bool *out_adopted,
         uint64_t total = (absent ? 0 : old.view.value_bytes) + added.value_bytes;
         if (total > joined_bytes_max(s, put, absent ? put->client_flags : old.view.client_flags))
             return STORE_TOO_LARGE;
-        enum store_outcome outcome = absent ? vivify(t, put, out_adopted, out)
-                                     : total > s->inline_bytes_max
-                                         ? join_large(t, put, &old, &added, out)
-                                         : join_inline(t, put, &old, out);
+        bool large = !absent && total > s->inline_bytes_max;
+        enum store_outcome outcome = absent  ? vivify(t, put, out_adopted, out)
+                                     : large ? join_large(t, put, &old, &added, out)
+                                             : join_inline(t, put, &old, out);
         if (outcome == STORE_OK && out)
             out->value_bytes = total;
         if (outcome != STORE_EXISTS && outcome != STORE_MISS)
             return outcome;            /* those: it was changed meanwhile, or lost a piece */
-        if (!absent && total > s->inline_bytes_max)
+        if (large)
             break;                     /* so much is not copied twice in one go */
     }
     return STORE_AGAIN;
@@ -225,7 +349,10 @@ append_put(struct store_thread *t, const struct store_put *put, struct store_res
         large_stamp(t->store, put->upload);
     bool broken = put->upload && large_broken(put->upload);
     enum store_outcome outcome = broken ? STORE_NO_MEMORY : join(t, put, &adopted, out);
-    if (put->upload && outcome != STORE_AGAIN && !adopted)
+    if (outcome == STORE_AGAIN || outcome == STORE_UNFINISHED)
+        return outcome;
+    forget_append(t, put);
+    if (put->upload && !adopted)
         store_upload_abort(t, put->upload);
     return outcome;
 }

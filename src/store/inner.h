@@ -58,6 +58,7 @@ struct store_thread {
     uint64_t new_items, new_bytes;     /* stored since it last sealed a segment */
     uint32_t thinned;                  /* segment for segment_thinned() after this call; 0: none */
     uint64_t cas_last, serial_last;
+    struct store_append *append;       /* a long result that it is making; or NULL */
     struct index_local local;
     struct segment_demand demand;      /* for store_populate */
     uint32_t seen_bytes;               /* running mean of the small items it looked at, times 16 */
@@ -143,7 +144,6 @@ struct store {
     CACHE_ALIGNED _Atomic uint32_t flush_epoch;
     _Atomic uint32_t flush_at;         /* 0: none is to come */
     _Atomic uint32_t uploads_open;
-    _Atomic uint32_t wanted_until;     /* second in which pool.wanted lapses, 0: nothing is */
     _Atomic uint32_t wish_seen_at;     /* second in which wish_seen was budget.owed */
     atomic_size_t wish_seen;
     struct keep keep;
@@ -355,14 +355,15 @@ void large_stamp(struct store *s, struct store_upload *u);
 /* Nothing was flushed since: pieces that are missing now stay away. */
 bool large_is_stamped(const struct store *s, const struct store_upload *u);
 /*
- * An upload for the length of one call, outside the allowance.  AGAIN: too few segments are free,
- * as many as it needs have been asked for.
+ * An upload that waits for no client, outside the allowance: it has one segment at a time, which
+ * becomes an ordinary one when it is full, in this queue unless the value is very long.
  */
-enum store_outcome large_open_brief(struct store_thread *t, uint64_t value_bytes,
-                                    struct store_upload **out_upload);
+enum store_outcome large_open_own(struct store_thread *t, uint64_t value_bytes,
+                                  enum segment_queue queue, struct store_upload **out_upload);
 /* The value is stored: its segments become ordinary ones, in the queue of its head. */
 void large_adopt(struct store_thread *t, struct store_upload *u, enum segment_queue queue);
 struct item_pieces large_pieces(const struct store_upload *u);
+uint64_t large_received(const struct store_upload *u);    /* bytes */
 bool large_complete(const struct store_upload *u);
 bool large_broken(const struct store_upload *u);
 

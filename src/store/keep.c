@@ -95,11 +95,6 @@ lapse(struct store_thread *t)
             atomic_store_explicit(&s->budget.owed, 0, memory_order_relaxed);
         atomic_store_explicit(&s->wish_seen_at, t->now, memory_order_relaxed);
     }
-    uint32_t until = atomic_load_explicit(&s->wanted_until, memory_order_relaxed);
-    if (LIKELY(until == 0) || t->now < until)
-        return;
-    atomic_store_explicit(&s->wanted_until, 0, memory_order_relaxed);
-    atomic_store_explicit(&s->pool.wanted, 0, memory_order_relaxed);
 }
 
 /*

@@ -478,20 +478,6 @@ segment_retire(struct segment_pool *p, uint32_t seg)
     pthread_mutex_unlock(&p->lock);
 }
 
-bool
-segment_hopeless(struct segment_pool *p, uint32_t n)
-{
-    pthread_mutex_lock(&p->lock);
-    size_t fixed = p->counts[SEGMENT_ACTIVE] + p->counts[SEGMENT_LENT] + p->keep + 1;
-    bool trimming = atomic_load_explicit(&p->trim, memory_order_relaxed) != 0;
-    size_t in_use = (size_t)(p->fresh - 1 - p->counts[SEGMENT_NONE] + trimming) * p->seg_bytes;
-    size_t beside = atomic_load_explicit(&p->budget->used, memory_order_relaxed);
-    beside = beside > in_use ? beside - in_use : 0;
-    pthread_mutex_unlock(&p->lock);
-    return beside + (fixed + n) * p->seg_bytes >
-           atomic_load_explicit(&p->budget->limit, memory_order_relaxed);
-}
-
 /* A free one that must be given back; 0: none.  It stays charged until all of it is. */
 static uint32_t
 begin_trim(struct segment_pool *p)

@@ -101,7 +101,6 @@ struct segment_pool {
     _Atomic uint32_t lacking;          /* ... and one more, until it has its spare one again */
     uint32_t counts[SEGMENT_STATES];
     _Atomic uint32_t ready;            /* free + limbo, for a look without the lock */
-    _Atomic uint32_t wanted;           /* as many at once, for a short while */
     _Atomic uint32_t sealed_count;
     _Atomic uint32_t reserve;          /* how many of these to hold ahead; grows with demand */
     _Atomic uint32_t queued[SEGMENT_QUEUES];    /* lengths of `sealed`, for a look as well */
@@ -267,17 +266,11 @@ segment_available(const struct segment_pool *p, uint32_t n)
     return ready + (limit > used ? (limit - used) >> p->seg_shift : 0) >= n;
 }
 
-/* Can so many never be had at once, because the rest of the limit is in use by those who fill? */
-bool segment_hopeless(struct segment_pool *p, uint32_t n);
-
 /* Could a take succeed only after an eviction?  By the same sum that segment_take() makes. */
 static inline bool
 segment_short(const struct segment_pool *p)
 {
     uint32_t want = atomic_load_explicit(&p->reserve, memory_order_relaxed);
-    uint32_t wanted = atomic_load_explicit(&p->wanted, memory_order_relaxed);
-    if (want < wanted)
-        want = wanted;
     want += segment_kept(p);
     uint32_t ready = atomic_load_explicit(&p->ready, memory_order_relaxed);
     if (ready >= want)

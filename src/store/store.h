@@ -41,6 +41,7 @@
 struct store;
 struct store_thread;
 struct store_upload;
+struct store_append;
 
 struct store_config {
     size_t memory_bytes;               /* the limit; at least 8 MiB */
@@ -64,7 +65,8 @@ enum store_outcome {
     STORE_TOO_LARGE,
     STORE_NO_MEMORY,      /* only where evict is off, or nothing can be evicted */
     STORE_NON_NUMERIC,
-    STORE_AGAIN
+    STORE_AGAIN,
+    STORE_UNFINISHED      /* append, prepend: a part of the work is done; see store_put.append */
 };
 
 /* Why there was a miss. */
@@ -180,7 +182,8 @@ struct store_put {
     enum store_mode mode;
     struct store_key key;
     struct slice value;                /* ignored where upload is given */
-    struct store_upload *upload;       /* complete; consumed when the outcome is not AGAIN */
+    struct store_upload *upload;       /* complete; consumed when the outcome is final */
+    struct store_append **append;      /* append, prepend: see below */
     uint32_t client_flags;
     uint32_t expiry;
     uint64_t cas_expected;             /* STORE_CAS, or where compare; 0 is no entry's number */
@@ -201,11 +204,22 @@ struct store_result {
 };
 
 /*
- * OK, NOT_STORED, EXISTS, MISS (cas), TOO_LARGE, NO_MEMORY, AGAIN.  out (may be NULL) is set where
- * OK.  TOO_LARGE and NO_MEMORY leave an old entry alone; see store_delete.
+ * OK, NOT_STORED, EXISTS, MISS (cas), TOO_LARGE, NO_MEMORY, AGAIN, UNFINISHED; the last two are not
+ * final.  out (may be NULL) is set where OK.  TOO_LARGE and NO_MEMORY leave an old entry alone; see
+ * store_delete.
+ *
+ * An append (or prepend) with a long result copies STORE_APPEND_STEP_BYTES in a call, and answers
+ * UNFINISHED until all is done; the caller asks for the same again, in this section or a later one,
+ * and others see the old value until then.  What there is of the result is kept in *append, NULL at
+ * first, which store_put() sets to NULL with a final outcome; who does not go on calls
+ * store_append_drop() before the thread parts.  append NULL: a long result is not begun, and
+ * UNFINISHED the answer.  A thread makes one at a time, which takes one segment until it is stored:
+ * AGAIN for others, so whoever has one goes on with it.
  */
+#define STORE_APPEND_STEP_BYTES ((uint64_t)64 << 10)
 enum store_outcome store_put(struct store_thread *t, const struct store_put *put,
                              struct store_result *out);
+void store_append_drop(struct store_thread *t, struct store_append *a);
 
 /* Memory that an entry takes, headers included, beside the index. */
 uint64_t store_entry_bytes(const struct store *s, uint64_t key_bytes, uint64_t value_bytes,

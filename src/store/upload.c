@@ -29,6 +29,7 @@ struct store_upload {
     uint32_t lent;                     /* segments from first to last */
     uint32_t settled;                  /* pieces that are in ordinary segments already */
     bool aside;
+    enum segment_queue queue;          /* of what settles before all is there */
     char *part;                        /* aside, or not in a segment again yet: the piece_at bytes
                                         * of the piece; or NULL */
 };
@@ -49,6 +50,12 @@ bool
 large_complete(const struct store_upload *u)
 {
     return u->received == u->value_bytes;
+}
+
+uint64_t
+large_received(const struct store_upload *u)
+{
+    return u->received;
 }
 
 struct item_pieces
@@ -85,15 +92,22 @@ segments_for(const struct store *s, uint64_t value_bytes)
     return (large_piece_count(s, value_bytes) + PIECES_PER_SEGMENT - 1) / PIECES_PER_SEGMENT;
 }
 
-/* At least two: one is being filled while those before it settle. */
+/* At least two segments: one is being filled while those before it settle. */
+static size_t
+lent_max(const struct store *s)
+{
+    size_t segments = uploads_share(s) / 2 >> s->pool.seg_shift;
+    return (segments > 2 ? segments : 2) << s->pool.seg_shift;
+}
+
 static size_t
 charge_for(const struct store *s, uint64_t value_bytes)
 {
-    size_t all = (size_t)segments_for(s, value_bytes), most = uploads_share(s) / 2;
-    most = most >> s->pool.seg_shift > 2 ? most >> s->pool.seg_shift : 2;
-    return (all < most ? all : most) << s->pool.seg_shift;
+    size_t all = (size_t)segments_for(s, value_bytes) << s->pool.seg_shift, most = lent_max(s);
+    return all < most ? all : most;
 }
 
+/* In the small queue its end would push out its own start. */
 static enum store_outcome
 upload_create(struct store_thread *t, uint64_t value_bytes, size_t charged,
               struct store_upload **out_upload)
@@ -102,7 +116,7 @@ upload_create(struct store_thread *t, uint64_t value_bytes, size_t charged,
     if (!u)
         return STORE_NO_MEMORY;
     *u = (struct store_upload){.serial = ++t->serial_last, .value_bytes = value_bytes,
-                               .charged = charged};
+                               .charged = charged, .queue = QUEUE_MAIN};
     *out_upload = u;
     return STORE_OK;
 }
@@ -146,23 +160,18 @@ store_upload_open(struct store_thread *t, uint64_t value_bytes, struct store_upl
     return outcome;
 }
 
-/*
- * All segments that the value needs must be there before the first is taken: several calls that
- * each took some and gave up would never see enough at once.
- */
 enum store_outcome
-large_open_brief(struct store_thread *t, uint64_t value_bytes, struct store_upload **out_upload)
+large_open_own(struct store_thread *t, uint64_t value_bytes, enum segment_queue queue,
+               struct store_upload **out_upload)
 {
     struct store *s = t->store;
-    uint32_t needed = segments_for(s, value_bytes) + 1;
-    if (segment_hopeless(&s->pool, needed))
+    uint32_t segments = segments_for(s, value_bytes);
+    if (link_hopeless(s, t->now) || never_fits(s, segments))
         return STORE_NO_MEMORY;
-    if (!segment_available(&s->pool, needed + segment_kept(&s->pool))) {
-        atomic_store_explicit(&s->wanted_until, t->now + 2, memory_order_relaxed);
-        atomic_store_explicit(&s->pool.wanted, needed + 1, memory_order_relaxed);
-        return link_no_segment(t);
-    }
-    return upload_create(t, value_bytes, 0, out_upload);
+    enum store_outcome outcome = upload_create(t, value_bytes, 0, out_upload);
+    if (outcome == STORE_OK && (size_t)segments << s->pool.seg_shift <= lent_max(s))
+        (*out_upload)->queue = queue;
+    return outcome;
 }
 
 static void
@@ -292,8 +301,8 @@ static enum store_outcome
 lend_segment(struct store_thread *t, struct store_upload *u)
 {
     struct store *s = t->store;
-    if (u->charged && (size_t)u->lent << s->pool.seg_shift >= u->charged)
-        settle(t, u, QUEUE_MAIN);      /* in the other its end would push out its own start */
+    if (u->lent && (size_t)u->lent << s->pool.seg_shift >= u->charged)
+        settle(t, u, u->queue);
     uint32_t seg = segment_take(&s->pool, SEGMENT_LENT,
                                 atomic_load_explicit(&s->flush_epoch, memory_order_relaxed),
                                 segment_kept(&s->pool));

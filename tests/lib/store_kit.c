@@ -117,8 +117,13 @@ kit_put(const struct store *s, struct store_thread *t, struct store_put *put, ui
             return outcome;
     }
     struct store_result result = {0};
-    for (unsigned tries = 0; (outcome = store_put(t, put, &result)) == STORE_AGAIN;) {
-        CHECK(++tries < TRIES_MAX);
+    struct store_append *append = NULL;
+    put->append = &append;
+    for (unsigned tries = 0;; tries++) {
+        outcome = store_put(t, put, &result);
+        if (outcome != STORE_AGAIN && outcome != STORE_UNFINISHED)
+            break;
+        CHECK(tries < TRIES_MAX);
         wait_once(t, wait);
     }
     if (outcome == STORE_OK && out_cas)

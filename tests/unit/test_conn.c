@@ -1804,6 +1804,100 @@ test_given_up_uploads(void **state)
     rig_stop(&rig);
 }
 
+static void
+assert_length(struct rig *rig, int fd, const char *key, size_t bytes)
+{
+    char head[64];
+    script_forget(fd);
+    snprintf(head, sizeof head, "get %s\r\n", key);
+    script_give_text(fd, head);
+    rig_run(rig);
+    size_t n = (size_t)snprintf(head, sizeof head, "VALUE %s 0 %zu\r\n", key, bytes);
+    struct slice got = script_taken(fd);
+    assert_int_equal(got.len, n + bytes + strlen("\r\nEND\r\n"));
+    assert_memory_equal(got.at, head, n);
+}
+
+/* What is appended to a long value has its share of a turn, as what is sent has. */
+static void
+test_long_append(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 200000);
+    store_value(&rig, "w", 240000);
+    int reader = rig_connect(&rig), joiner = rig_connect(&rig), other = rig_connect(&rig);
+    script_give_text(reader, "get w\r\n");
+    script_give_text(joiner, "append v 0 0 5\r\nhello\r\nprepend v 0 0 6\r\nworld,\r\n");
+    script_give_text(other, "get none\r\n");
+    rig_turn(&rig);
+    assert_replies(other, "END\r\n");
+    assert_replies(joiner, "");
+    rig_run(&rig);
+    assert_replies(joiner, "STORED\r\nSTORED\r\n");
+    assert_length(&rig, other, "v", 200011);
+    rig_stop(&rig);
+}
+
+/* Another one follows, whether the client goes away in the middle or does not read.  At the end of
+ * the server one may be half done. */
+static void
+test_long_append_of_a_bad_client(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 200000);
+    store_value(&rig, "w", 240000);
+    int dies = rig_connect(&rig), deaf = rig_connect(&rig), good = rig_connect(&rig);
+    script_give_text(good, "get w\r\n");
+    script_give_text(dies, "append v 0 0 5\r\nhello\r\n");
+    rig_turn(&rig);
+    assert_replies(dies, "");
+    script_hang_up(dies);
+    rig_run(&rig);
+    assert_true(script_closed(dies));
+
+    script_window(deaf, 0);
+    script_give_text(deaf, "get none\r\nappend v 0 0 5\r\nhello\r\n");
+    rig_run(&rig);
+    script_forget(good);
+    ask(&rig, good, "append w 0 0 3\r\nabc\r\n", "STORED\r\n");
+    assert_length(&rig, good, "w", 240003);
+    script_window(deaf, 1000);
+    rig_run(&rig);
+    assert_replies(deaf, "END\r\nSTORED\r\n");
+
+    script_give_text(good, "get w\r\n");
+    script_forget(deaf);
+    script_give_text(deaf, "append v 0 0 5\r\nhello\r\n");
+    rig_turn(&rig);
+    assert_replies(deaf, "");
+    rig_stop(&rig);
+}
+
+/* An upload that is to be appended. */
+static void
+test_long_append_by_upload(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 100000);
+    int fd = rig_connect(&rig), other = rig_connect(&rig);
+    struct text append = {0};
+    add_text(&append, "append v 0 0 150000\r\n");
+    add_block(&append, 150000);
+    add_text(&append, "\r\nget none\r\n");
+    script_give(fd, append.at, append.len);
+    rig_run(&rig);
+    assert_replies(fd, "STORED\r\nEND\r\n");
+    assert_length(&rig, other, "v", 250000);
+    drop(&append);
+    rig_stop(&rig);
+}
+
 /* -M: whoever connects to a server that is full is heard. */
 static void
 test_connections_to_a_full_server(void **state)
@@ -1932,6 +2026,9 @@ main(void)
         cmocka_unit_test(test_states),
         cmocka_unit_test(test_walk_and_closes),
         cmocka_unit_test(test_given_up_uploads),
+        cmocka_unit_test(test_long_append),
+        cmocka_unit_test(test_long_append_of_a_bad_client),
+        cmocka_unit_test(test_long_append_by_upload),
         cmocka_unit_test(test_connections_to_a_full_server),
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_failing_allocations_of_packets),

@@ -140,14 +140,191 @@ append_of_what_was_flushed(void **state)
     feed_all(t, u, 7, len / 2, len);
     char text[KIT_KEY_CHARS];
     struct store_put put = {.mode = STORE_APPEND, .key = kit_key(s, text, FILLING), .upload = u};
-    enum store_outcome outcome;
-    unsigned tries = 0;
-    for (; (outcome = store_put(t, &put, NULL)) == STORE_AGAIN && tries < TRIES_MAX; tries++)
-        kit_give_time(t);
-    assert_int_equal(outcome, STORE_NO_MEMORY);
+    assert_int_equal(kit_put(s, t, &put, NULL, NULL), STORE_NO_MEMORY);
     struct store_view v;
     assert_int_equal(kit_get(t, kit_key(s, text, FILLING), NULL, &v), STORE_OK);
     assert_int_equal(v.value_bytes, 1000);
+    parted(s, t);
+}
+
+/* ---- a long result, step by step ---- */
+
+static struct store_upload *
+upload_of(struct store_thread *t, uint64_t stamp, size_t len)
+{
+    struct store_upload *u;
+    assert_int_equal(store_upload_open(t, len, &u), STORE_OK);
+    feed_all(t, u, stamp, 0, len);
+    return u;
+}
+
+static void
+set_long(struct store *s, struct store_thread *t, unsigned number, uint64_t stamp, size_t len)
+{
+    char text[KIT_KEY_CHARS];
+    struct store_put put = {.mode = STORE_SET, .key = kit_key(s, text, number),
+                            .upload = upload_of(t, stamp, len)};
+    assert_int_equal(kit_put(s, t, &put, NULL, NULL), STORE_OK);
+}
+
+#define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
+#define OLD_BYTES 700001u
+#define ADDED_BYTES 300002u
+
+static void
+put_any(struct store *s, struct store_thread *t, unsigned number, uint64_t stamp, size_t len)
+{
+    char text[KIT_KEY_CHARS], value[10];
+    if (len > sizeof value) {
+        set_long(s, t, number, stamp, len);
+        return;
+    }
+    kit_fill(value, stamp, len);
+    struct store_put put = {.mode = STORE_SET, .key = kit_key(s, text, number),
+                            .value = {value, len}};
+    assert_int_equal(kit_put(s, t, &put, NULL, NULL), STORE_OK);
+}
+
+static enum store_outcome
+go_on(struct store_thread *t, const struct store_put *put)
+{
+    for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
+        enum store_outcome outcome = store_put(t, put, NULL);
+        if (outcome != STORE_AGAIN && outcome != STORE_UNFINISHED)
+            return outcome;
+        kit_give_time(t);
+    }
+    return STORE_AGAIN;
+}
+
+/* The value of stamp 9 and that of stamp 8, in the order that the mode says. */
+static void
+assert_joined(struct store *s, struct store_thread *t, unsigned number, enum store_mode mode,
+              size_t old)
+{
+    char text[KIT_KEY_CHARS];
+    struct store_view v;
+    assert_int_equal(kit_get(t, kit_key(s, text, number), NULL, &v), STORE_OK);
+    assert_int_equal(v.value_bytes, old + ADDED_BYTES);
+    char *at = malloc(old + ADDED_BYTES), *wanted = malloc(old + ADDED_BYTES);
+    assert_non_null(at);
+    assert_non_null(wanted);
+    assert_true(kit_read(t, &v, at));
+    kit_fill(mode == STORE_APPEND ? wanted : wanted + ADDED_BYTES, 9, old);
+    kit_fill(mode == STORE_APPEND ? wanted + old : wanted, 8, ADDED_BYTES);
+    assert_memory_equal(at, wanted, old + ADDED_BYTES);
+    free(at);
+    free(wanted);
+}
+
+/* Each call copies a step, and readers find the old value until all is copied. */
+static void
+long_append_takes_many_steps(void **state)
+{
+    (void)state;
+    struct store *s = make_store(32 * MIB, true, true);
+    struct store_thread *t = joined(s);
+    set_long(s, t, 1, 7, OLD_BYTES);
+    char text[KIT_KEY_CHARS];
+    struct store_append *append = NULL;
+    struct store_put put = {.mode = STORE_APPEND, .key = kit_key(s, text, 1), .append = &append,
+                            .upload = upload_of(t, 8, ADDED_BYTES)};
+    struct store_result result;
+    const unsigned steps = (OLD_BYTES + ADDED_BYTES) / STORE_APPEND_STEP_BYTES;
+    for (unsigned i = 0; i < steps; i++) {
+        assert_int_equal(store_put(t, &put, &result), STORE_UNFINISHED);
+        assert_non_null(append);
+        assert_value(s, t, 1, 7, OLD_BYTES);
+        kit_give_time(t);
+    }
+    assert_int_equal(store_put(t, &put, &result), STORE_OK);
+    assert_null(append);
+    assert_int_equal(result.value_bytes, OLD_BYTES + ADDED_BYTES);
+    parted(s, t);
+}
+
+/* The old value is another one when half of it has been copied. */
+static void
+append_to_what_changes(void **state)
+{
+    (void)state;
+    static const struct { size_t before, after; } cases[] = {
+        {OLD_BYTES, OLD_BYTES},        /* long */
+        {OLD_BYTES, 5},
+        {OLD_BYTES, 0},                /* deleted */
+        {5, 5},                        /* short, and as short: only its bytes tell */
+        {5, 4},
+        {5, OLD_BYTES},
+    };
+    struct store *s = make_store(32 * MIB, true, true);
+    struct store_thread *t = joined(s);
+    for (unsigned i = 0; i < 2 * LENGTH(cases); i++) {
+        enum store_mode mode = i % 2 ? STORE_PREPEND : STORE_APPEND;
+        size_t before = cases[i / 2].before, after = cases[i / 2].after;
+        put_any(s, t, i, 7, before);
+        char text[KIT_KEY_CHARS];
+        struct store_append *append = NULL;
+        struct store_put put = {.mode = mode, .key = kit_key(s, text, i), .append = &append,
+                                .upload = upload_of(t, 8, ADDED_BYTES)};
+        for (unsigned step = 0; step < 3; step++)
+            assert_int_equal(store_put(t, &put, NULL), STORE_UNFINISHED);
+        if (after)
+            put_any(s, t, i, 9, after);
+        else
+            assert_int_equal(store_delete(t, put.key), STORE_OK);
+        enum store_outcome outcome = go_on(t, &put);
+        assert_null(append);
+        assert_int_equal(outcome, after ? STORE_OK : STORE_NOT_STORED);
+        if (after)
+            assert_joined(s, t, i, mode, after);
+    }
+    parted(s, t);
+}
+
+/* What was copied before a flush goes with it; the entry that is there now was stored after it. */
+static void
+append_over_a_flush(void **state)
+{
+    (void)state;
+    struct store *s = make_store(32 * MIB, true, true);
+    struct store_thread *t = joined(s);
+    put_any(s, t, 1, 9, 5);
+    char text[KIT_KEY_CHARS];
+    struct store_append *append = NULL;
+    struct store_put put = {.mode = STORE_PREPEND, .key = kit_key(s, text, 1), .append = &append,
+                            .upload = upload_of(t, 8, ADDED_BYTES)};
+    for (unsigned step = 0; step < 4; step++)
+        assert_int_equal(store_put(t, &put, NULL), STORE_UNFINISHED);
+    store_flush(t, store_now(t));
+    put_any(s, t, 1, 9, 5);
+    assert_int_equal(go_on(t, &put), STORE_OK);
+    assert_joined(s, t, 1, STORE_PREPEND, 5);
+    parted(s, t);
+}
+
+/* A thread makes one long result at a time; one that is dropped makes way. */
+static void
+long_appends_take_turns(void **state)
+{
+    (void)state;
+    struct store *s = make_store(32 * MIB, true, true);
+    struct store_thread *t = joined(s);
+    struct store_append *append[2] = {NULL, NULL};
+    struct store_put put[2];
+    char text[2][KIT_KEY_CHARS];
+    for (unsigned i = 0; i < 2; i++) {
+        set_long(s, t, i, 7, OLD_BYTES);
+        put[i] = (struct store_put){.mode = STORE_APPEND, .key = kit_key(s, text[i], i),
+                                    .value = {"x", 1}, .append = &append[i]};
+    }
+    assert_int_equal(store_put(t, &put[0], NULL), STORE_UNFINISHED);
+    assert_int_equal(store_put(t, &put[1], NULL), STORE_AGAIN);
+    assert_int_equal(go_on(t, &put[0]), STORE_OK);
+    assert_int_equal(store_put(t, &put[1], NULL), STORE_UNFINISHED);
+    store_append_drop(t, append[1]);
+    assert_int_equal(store_put(t, &put[0], NULL), STORE_UNFINISHED);
+    assert_int_equal(go_on(t, &put[0]), STORE_OK);
+    assert_value(s, t, 1, 7, OLD_BYTES);
     parted(s, t);
 }
 
@@ -165,6 +342,9 @@ struct known {
 
 struct arriving {
     struct store_upload *u;
+    struct store_append *append;       /* it is being made part of a long value: by this put */
+    struct store_put put;
+    unsigned number;
     unsigned owner;                    /* participant */
     uint64_t stamp;
     size_t len, at;
@@ -178,7 +358,7 @@ struct model {
     uint64_t random, stamp;
     struct known known[KEYS];
     struct arriving arriving[UPLOADS];
-    unsigned stored, joined, aside;
+    unsigned stored, joined, aside, interrupted;
 };
 
 static void
@@ -241,7 +421,7 @@ step_open(struct model *m, struct arriving *a, unsigned owner)
     enum store_outcome outcome = store_upload_open(t, len, &u);
     assert_true(outcome == STORE_OK || outcome == STORE_AGAIN || outcome == STORE_NO_MEMORY);
     if (outcome == STORE_OK)
-        *a = (struct arriving){u, owner, ++m->stamp, len, 0};
+        *a = (struct arriving){.u = u, .owner = owner, .stamp = ++m->stamp, .len = len};
 }
 
 /* A few bits of it.  No room: another time. */
@@ -270,23 +450,54 @@ step_feed(struct model *m, struct arriving *a)
 }
 
 static void
+give_up(struct model *m, struct arriving *a)
+{
+    struct store_thread *t = enter(m, a->owner);
+    if (a->append)
+        store_append_drop(t, a->append);
+    store_upload_abort(t, a->u);
+    a->append = NULL;
+    a->u = NULL;
+}
+
+static void
 step_store(struct model *m, struct arriving *a)
 {
     static const enum store_mode modes[] = {STORE_SET, STORE_SET, STORE_ADD, STORE_REPLACE,
                                             STORE_APPEND, STORE_PREPEND};
     char text[KIT_KEY_CHARS];
     uint64_t r = kit_random(&m->random);
-    unsigned number = (unsigned)(r >> 8) % KEYS;
-    struct known *k = &m->known[number];
-    struct store_put put = {.mode = modes[(r >> 32) % 6], .key = kit_key(m->s, text, number),
-                            .upload = a->u, .joined_bytes_max = 3 * MIB, .vivify = r >> 5 & 1};
+    if (!a->append) {
+        a->number = (unsigned)(r >> 8) % KEYS;
+        a->put = (struct store_put){.mode = modes[(r >> 32) % 6], .upload = a->u,
+                                    .append = &a->append, .joined_bytes_max = 3 * MIB,
+                                    .vivify = r >> 5 & 1};
+    }
+    struct known *k = &m->known[a->number];
+    struct store_put put = a->put;
+    put.key = kit_key(m->s, text, a->number);
     struct store_thread *t = enter(m, a->owner);
     enum store_outcome outcome;
-    for (unsigned tries = 0; (outcome = store_put(t, &put, NULL)) == STORE_AGAIN; tries++) {
+    for (unsigned tries = 0;; tries++) {
+        outcome = store_put(t, &put, NULL);
+        unsigned chance = (unsigned)(kit_random(&m->random) >> 16) & 255;
+        if (outcome != STORE_AGAIN && outcome != STORE_UNFINISHED)
+            break;
+        if (a->append && chance < 64) {
+            m->interrupted++;          /* it goes on another time, or never */
+            if (chance == 0)
+                give_up(m, a);
+            return;
+        }
+        if (outcome == STORE_UNFINISHED)
+            continue;
+        if (!a->append && t->append)
+            return;                    /* it waits for another one's result */
         if (tries == TRIES_MAX)
             fail_msg("a store waits for ever (LARDER_SEED=%llu)", (unsigned long long)seed);
         give_time(m, a->owner);
     }
+    assert_null(a->append);
     bool join = put.mode == STORE_APPEND || put.mode == STORE_PREPEND;
     a->u = NULL;
     if (outcome == STORE_OK) {
@@ -388,7 +599,7 @@ step(struct model *m)
     uint64_t r = kit_random(&m->random);
     unsigned who = (unsigned)(r >> 8) % PARTICIPANTS;
     struct arriving *a = &m->arriving[(r >> 16) % UPLOADS];
-    if (r % 16 < 2) {
+    if (r % 256 < 2) {                 /* else there would be hardly anything to be appended to */
         step_rare(m, who);
     } else if (r % 16 < 4) {
         step_small(m, who);
@@ -401,8 +612,7 @@ step(struct model *m)
     } else if (r % 16 == 6) {
         m->aside += store_upload_set_aside(enter(m, a->owner), a->u);
     } else if (r % 128 == 7) {
-        store_upload_abort(enter(m, a->owner), a->u);
-        a->u = NULL;
+        give_up(m, a);
     } else {
         step_feed(m, a);
     }
@@ -427,7 +637,7 @@ run_model(size_t memory_bytes, bool evict, unsigned steps)
     }
     for (unsigned i = 0; i < UPLOADS; i++)
         if (m->arriving[i].u)
-            store_upload_abort(enter(m, m->arriving[i].owner), m->arriving[i].u);
+            give_up(m, &m->arriving[i]);
     give_time(m, 0);
     all_leave(m);
     struct store_stats n;
@@ -435,7 +645,7 @@ run_model(size_t memory_bytes, bool evict, unsigned steps)
     assert_int_equal(n.borrowed_bytes, 0);
     assert_int_equal(n.segments_lent, 0);
     assert_whole(m->s);
-    assert_true(m->stored > 0 && m->joined > 0 && m->aside > 0);
+    assert_true(m->stored > 0 && m->joined > 0 && m->aside > 0 && m->interrupted > 0);
     for (unsigned i = 0; i < PARTICIPANTS; i++)
         store_part(m->threads[i]);
     store_destroy(m->s);
@@ -485,6 +695,10 @@ main(void)
         cmocka_unit_test(neighbours_in_a_value_differ),
         cmocka_unit_test(set_aside_twice),
         cmocka_unit_test(append_of_what_was_flushed),
+        cmocka_unit_test(long_append_takes_many_steps),
+        cmocka_unit_test(append_to_what_changes),
+        cmocka_unit_test(append_over_a_flush),
+        cmocka_unit_test(long_appends_take_turns),
         cmocka_unit_test(uploads_in_any_order),
         cmocka_unit_test(uploads_in_little_memory),
         cmocka_unit_test(uploads_without_eviction),
