@@ -436,8 +436,8 @@ stats_answer(struct stats *st, struct slice name, struct stats_sink *sink)
         answer_general(st, sink);
     else if (slice_equal(name, SLICE("settings")))
         answer_settings(st, sink);
-    else if (slice_equal(name, SLICE("items")))
-        return true;                   /* a list by slab class, of which there are none */
+    else if (slice_equal(name, SLICE("items")) || slice_equal(name, SLICE("extstore")))
+        return true;                   /* lists by slab class and by page: there are none */
     else if (slice_equal(name, SLICE("slabs")))
         answer_slabs(sink);
     else if (slice_equal(name, SLICE("sizes")))

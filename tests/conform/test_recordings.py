@@ -14,7 +14,7 @@ GROUPS = """parse set add replace append prepend cas get gets gat gats touch del
     mg ms md ma me mn bin slabs lru lru_crawler misc mode""".split()
 # Of the statistics, those without numbers that differ from server to server: test_stats.py.
 STATS = ["stats/" + name for name in """reset-extra unknown noreply-is-unknown items-empty
-    slabs-empty detail-no-arg detail-bad-arg detail-session detail-D-option
+    slabs-empty extstore-not-enabled detail-no-arg detail-bad-arg detail-session detail-D-option
     detail-incr-touch-mg-not-counted""".split()]
 NOT_YET = {
     # Dumps of keys.
