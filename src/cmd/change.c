@@ -200,14 +200,6 @@ upload_whole(struct cmd_thread *t, struct slice value, struct store_upload **out
     return STORE_OK;
 }
 
-/* A long result, which others shall not wait for. */
-static enum cmd_outcome
-put_off(struct reply *reply)
-{
-    reply->wanted = CMD_WINDOW_BYTES;
-    return CMD_FULL;
-}
-
 void
 cmd_cursor_drop(struct cmd_thread *t, struct cmd_cursor *cursor)
 {
@@ -228,10 +220,9 @@ run_store(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
     put.value = (struct slice){req->value, req->value_bytes};
     bool joins = put.mode == STORE_APPEND || put.mode == STORE_PREPEND;
     if (joins) {
-        bool may = reply->windows && reply->bytes == 0;    /* no client may hold it up */
-        if (cursor->append && !may)
-            return put_off(reply);
-        put.append = may ? &cursor->append : NULL;
+        if (cursor->append && !reply->appends)
+            return CMD_QUEUE;
+        put.append = reply->appends ? &cursor->append : NULL;
     }
     if (UNLIKELY(put.value.len > store_inline_bytes_max(t->cmd->config.store)) &&
         (!joins || put.vivify)) {
@@ -244,7 +235,9 @@ run_store(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
     if (put.upload && (outcome == STORE_AGAIN || outcome == STORE_UNFINISHED))
         store_upload_abort(t->store, put.upload);
     if (outcome == STORE_UNFINISHED)
-        return put_off(reply);
+        return CMD_QUEUE;
+    if (joins && outcome != STORE_AGAIN)
+        reply->appends = false;        /* so another one of this client waits for its turn */
     return store_done(t, req, outcome, &result, reply);
 }
 
@@ -435,20 +428,30 @@ cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u, struct reply *repl
     } else if (memcmp(u->tail, "\r\n", tail_bytes) != 0) {
         store_upload_abort(t->store, u->store);
         outcome = bad_chunk(t, &u->req, reply);
+    } else if (u->append && !reply->appends) {
+        return CMD_QUEUE;
     } else {
         struct store_put put = put_of(t, &u->req);
         put.upload = u->store;
-        put.append = &u->append;
+        put.append = reply->appends ? &u->append : NULL;
         struct store_result result;
         enum store_outcome stored = store_put(t->store, &put, &result);
         if (stored == STORE_UNFINISHED)
-            return CMD_FULL;
+            return CMD_QUEUE;
+        if (stored != STORE_AGAIN)
+            reply->appends = false;
         outcome = store_done(t, &u->req, stored, &result, reply);
         if (outcome == CMD_AGAIN)
             return CMD_AGAIN;
     }
     free(u);
     return outcome;
+}
+
+bool
+cmd_upload_is_appended(const struct cmd_upload *u)
+{
+    return u->append != NULL;
 }
 
 void

@@ -99,6 +99,8 @@ void cmd_prefetch(struct cmd_thread *t, struct request *reqs, unsigned n);
 enum cmd_outcome {
     CMD_DONE,      /* executed; the reply (if any) is written; cursor is back to zero */
     CMD_FULL,      /* send the reply (if any), then call again with the same cursor */
+    CMD_QUEUE,     /* an append with a long result: call again with reply->appends set, and go on
+                    * until it is done before another one of this thread has its turn */
     CMD_AGAIN,     /* the store needs time: send what is there, park the connection, call again */
     CMD_CLOSE,     /* executed; close after the reply is sent (quit, shutdown) */
     CMD_BROKEN     /* a promised value is gone in mid-sending: close now, the rest cannot be sent */
@@ -134,11 +136,8 @@ struct cmd_cursor {
  */
 #define CMD_WHOLE_BYTES_MAX (64u << 10)
 #define CMD_WINDOW_BYTES (1u << 20)
-/*
- * An append with a long result goes on in steps, where reply->windows says that it may: CMD_FULL,
- * reply->wanted is CMD_WINDOW_BYTES, and each call has copied so much at most.
- */
-#define CMD_APPEND_BYTES (64u << 10)
+/* A step of an append: each call with reply->appends copies so much at most. */
+#define CMD_APPEND_BYTES (128u << 10)
 enum cmd_outcome cmd_execute(struct cmd_thread *t, const struct request *req,
                              struct cmd_cursor *cursor, struct reply *reply);
 void cmd_unsent(struct cmd_cursor *cursor, size_t bytes);
@@ -196,12 +195,11 @@ uint64_t cmd_upload_missing(const struct cmd_upload *u);
 /* What an upload itself takes, beside the memory of the store. */
 #define CMD_UPLOAD_BYTES 1024u
 
-/*
- * Executes the request with the complete block.  CMD_DONE frees u; CMD_AGAIN: again; CMD_FULL: the
- * same, having sent what is there, and having copied CMD_APPEND_BYTES where nothing is.
- */
+/* Executes the request with the complete block.  CMD_DONE frees u; AGAIN, FULL, QUEUE: again. */
 enum cmd_outcome cmd_upload_finish(struct cmd_thread *t, struct cmd_upload *u,
                                    struct reply *reply);
+/* A long result is being made of it: it goes on when QUEUE was the answer, or AGAIN. */
+bool cmd_upload_is_appended(const struct cmd_upload *u);
 void cmd_upload_abort(struct cmd_thread *t, struct cmd_upload *u);
 
 /*

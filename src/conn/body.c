@@ -132,15 +132,15 @@ complete(struct conn_worker *w, struct visit *v)
             purse_freed(w, CMD_UPLOAD_BYTES);
             return VISIT_RUNS;
         case CMD_FULL:
-            if (w->reply.bytes == 0) {
-                conn_count_bulk(w, CMD_APPEND_BYTES);
-                return VISIT_QUEUES;
-            }
             if (!visit_send(w, v))
                 return VISIT_BLOCKED;
             break;
+        case CMD_QUEUE:
+            if (w->reply.appends)
+                conn_count_bulk(w, CMD_APPEND_BYTES);
+            return VISIT_APPENDS;
         case CMD_AGAIN:
-            return VISIT_PARKS;
+            return cmd_upload_is_appended(c->upload) ? VISIT_APPENDS : VISIT_PARKS;
         case CMD_CLOSE:
         case CMD_BROKEN:
             c->broken = true;

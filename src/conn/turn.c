@@ -176,19 +176,47 @@ run_batches(struct conn_worker *w)
     }
 }
 
+static void
+run_first(struct conn_worker *w, enum conn_wait which)
+{
+    w->arena_used = 0;
+    w->visit_count = 0;
+    add_visit(w, LIST_ENTRY(w->queues[which].next, struct conn, queue));
+    receive_all(w);
+    run_batches(w);
+}
+
+/*
+ * The first stays the first until it is done: one at a time.  Its replies so far are out, so its
+ * client cannot hold it up; it may have to wait for memory.
+ */
+static void
+run_append(struct conn_worker *w)
+{
+    const struct list *head = &w->queues[CONN_WAIT_APPEND], *first = head->next;
+    size_t before = w->bulk_left;
+    w->reply.appends = true;
+    run_first(w, CONN_WAIT_APPEND);
+    if (!w->reply.appends)             /* it was done, with less than a step */
+        conn_count_bulk(w, CMD_APPEND_BYTES);
+    w->reply.appends = false;
+    w->append_stuck = head->next == first && w->bulk_left == before;
+}
+
 /* One by one, so that the share of a turn is exceeded by one visit at most. */
 static void
 run_bulk(struct conn_worker *w)
 {
-    struct list *head = &w->queues[CONN_WAIT_BULK];
+    const struct list *bulk = &w->queues[CONN_WAIT_BULK], *appends = &w->queues[CONN_WAIT_APPEND];
+    w->append_stuck = false;
     for (unsigned most = BULK_VISITS_MAX; most > 0 && w->bulk_left > 0; most--) {
-        if (LIKELY(list_empty(head)))
+        bool append = !list_empty(appends) && !w->append_stuck;
+        if (LIKELY(list_empty(bulk) && !append))
             return;
-        w->arena_used = 0;
-        w->visit_count = 0;
-        add_visit(w, LIST_ENTRY(head->next, struct conn, queue));
-        receive_all(w);
-        run_batches(w);
+        if (!list_empty(bulk))
+            run_first(w, CONN_WAIT_BULK);
+        if (append && w->bulk_left > 0 && !list_empty(appends))
+            run_append(w);
     }
 }
 
@@ -292,8 +320,11 @@ next_timeout_ms(const struct conn_worker *w, bool store_busy)
     const struct list *queues = w->queues;
     if (!list_empty(&queues[CONN_WAIT_READY]) || !list_empty(&queues[CONN_WAIT_BULK]))
         return 0;
+    if (!list_empty(&queues[CONN_WAIT_APPEND]) && !w->append_stuck)
+        return 0;
     if (!list_empty(&queues[CONN_WAIT_STORE]) || !list_empty(&queues[CONN_WAIT_MEMORY]) ||
-        !list_empty(&queues[CONN_WAIT_REPLY]) || !list_empty(&queues[CONN_WAIT_UPLOAD]))
+        !list_empty(&queues[CONN_WAIT_REPLY]) || !list_empty(&queues[CONN_WAIT_UPLOAD]) ||
+        !list_empty(&queues[CONN_WAIT_APPEND]))
         return store_busy ? 0 : PARKED_RETRY_MS;
     if (!list_empty(&queues[CONN_WAIT_OUTPUT]) || !list_empty(&queues[CONN_WAIT_HOLDING]) ||
         !list_empty(&queues[CONN_WAIT_BLOCK]) || !list_empty(&queues[CONN_WAIT_ASIDE]) ||

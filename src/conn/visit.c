@@ -151,8 +151,6 @@ static enum visit_stop
 make_room(struct conn_worker *w, struct visit *v, size_t *out_bytes)
 {
     struct conn *c = v->conn;
-    if (c->cursor.append)
-        conn_count_bulk(w, CMD_APPEND_BYTES);
     if (c->cursor.window > 0) {
         if (!output_send_window(w, c, &v->sent))
             return VISIT_BLOCKED;
@@ -198,8 +196,12 @@ execute_request(struct conn_worker *w, struct visit *v, const struct request *re
                 return VISIT_YIELDS;
             break;
         }
+        case CMD_QUEUE:
+            if (r->appends)
+                conn_count_bulk(w, CMD_APPEND_BYTES);
+            return VISIT_APPENDS;
         case CMD_AGAIN:
-            return VISIT_PARKS;
+            return c->cursor.append ? VISIT_APPENDS : VISIT_PARKS;
         case CMD_CLOSE:
             c->closing = true;
             c->why = req->verb == VERB_BAD ? "its request was refused" : "as it asked";
@@ -333,6 +335,9 @@ settle_down(struct conn_worker *w, struct visit *v)
             conn_wait_for(w, c, CONN_WAIT_BULK);
         else
             conn_rest(w, c);
+        break;
+    case VISIT_APPENDS:
+        conn_wait_for(w, c, CONN_WAIT_APPEND);
         break;
     case VISIT_BLOCKED:               /* by a value that stays where it is */
         conn_wait_for(w, c, CONN_WAIT_OUTPUT);

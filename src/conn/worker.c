@@ -190,6 +190,7 @@ state_of(const struct conn *c)
     case CONN_WAIT_MEMORY:
     case CONN_WAIT_REPLY:
     case CONN_WAIT_UPLOAD:
+    case CONN_WAIT_APPEND:
         return CONN_STATE_WAITING;
     case CONN_WAIT_BULK:
         return c->upload ? CONN_STATE_NREAD : CONN_STATE_MWRITE;
@@ -200,12 +201,13 @@ state_of(const struct conn *c)
     return CONN_STATE_NEW_CMD;
 }
 
-/* It waits for the same once more: behind the others. */
+/* It waits for the same once more: behind the others, unless it is in the middle of an append. */
 static bool
-goes_to_tail(enum conn_wait wait)
+goes_to_tail(const struct conn *c, enum conn_wait wait)
 {
     return wait == CONN_WAIT_STORE || wait == CONN_WAIT_REPLY || wait == CONN_WAIT_READY ||
-           wait == CONN_WAIT_BULK;
+           wait == CONN_WAIT_BULK ||
+           (wait == CONN_WAIT_APPEND && !c->cursor.append && !c->upload);
 }
 
 /* What a connection waits for here is not up to its client. */
@@ -240,7 +242,7 @@ change_place(struct conn_worker *w, struct conn *c, enum conn_wait wait)
         if (conn_wants_memory(c))
             conn_count(w, CONN_conn_memory_waits, 1);
     }
-    if (!same || goes_to_tail(wait)) {
+    if (!same || goes_to_tail(c, wait)) {
         list_take(&c->queue);
         if (wait != CONN_WAIT_INPUT)
             list_append(&w->queues[wait], &c->queue);

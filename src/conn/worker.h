@@ -73,7 +73,7 @@
 enum conn_wait {
     CONN_WAIT_INPUT, CONN_WAIT_HOLDING, CONN_WAIT_BLOCK, CONN_WAIT_ASIDE, CONN_WAIT_OUTPUT,
     CONN_WAIT_STORE, CONN_WAIT_MEMORY, CONN_WAIT_REPLY, CONN_WAIT_UPLOAD, CONN_WAIT_READY,
-    CONN_WAIT_BULK, CONN_WAIT_COUNT
+    CONN_WAIT_APPEND, CONN_WAIT_BULK, CONN_WAIT_COUNT
 };
 
 /* What `stats conns` shows, under memcached's names. */
@@ -124,9 +124,11 @@ struct conn {
 _Static_assert(sizeof(struct conn) <= 328, "10,000 idle connections are to cost little");
 _Static_assert(offsetof(struct conn, cursor) <= CACHE_LINE, "one line serves an undisturbed turn");
 
-/* Why a visit has stopped executing; RUNS: it has not; QUEUES: it wants a share of bulk. */
+/* Why a visit has stopped executing; RUNS: it has not; QUEUES: it wants a share of bulk; APPENDS:
+ * the same, and only one at a time. */
 enum visit_stop {
-    VISIT_RUNS, VISIT_BLOCKED, VISIT_YIELDS, VISIT_QUEUES, VISIT_PARKS, VISIT_WAITS, VISIT_CLOSES
+    VISIT_RUNS, VISIT_BLOCKED, VISIT_YIELDS, VISIT_QUEUES, VISIT_APPENDS, VISIT_PARKS, VISIT_WAITS,
+    VISIT_CLOSES
 };
 
 /* One connection's part in a turn.  in[done..parsed] is in the batch, in[parsed..len] is next. */
@@ -162,6 +164,7 @@ struct conn_worker {
     bool waited;                      /* somebody waits for memory, here or on another worker */
     unsigned looks_left;              /* at uploads that might be set aside */
     size_t bulk_left;                 /* of BULK_BYTES_PER_TURN */
+    bool append_stuck;                /* the first in APPEND did not get on */
     size_t heap_freed;                /* bytes, freed and still charged to a connection */
     size_t heap_kept;                 /* freed and charged to nobody: borrowed by the worker */
     char *arena;

@@ -33,9 +33,10 @@ struct reply {
     struct iovec spans[REPLY_SPANS_MAX];
     char *block;                          /* malloc'ed, freed by reply_clear; NULL mostly */
 
-    /* Set by conn/ before a request is executed, kept by gets. */
+    /* Set by conn/ before a request is executed, kept by gets and appends. */
     size_t bytes_max;                     /* a value that would take `bytes` above this stays out */
     bool windows;                         /* parts of longer values may go in */
+    bool appends;                         /* a long value may be made: one, then false */
     size_t wanted;                        /* what the value that stayed out for that needs; or 0 */
 };
 

@@ -216,7 +216,7 @@ struct store_result {
  * UNFINISHED the answer.  A thread makes one at a time, which takes one segment until it is stored:
  * AGAIN for others, so whoever has one goes on with it.
  */
-#define STORE_APPEND_STEP_BYTES ((uint64_t)64 << 10)
+#define STORE_APPEND_STEP_BYTES ((uint64_t)128 << 10)
 enum store_outcome store_put(struct store_thread *t, const struct store_put *put,
                              struct store_result *out);
 void store_append_drop(struct store_thread *t, struct store_append *a);

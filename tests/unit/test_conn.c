@@ -1877,6 +1877,29 @@ test_long_append_of_a_bad_client(void **state)
     rig_stop(&rig);
 }
 
+/* One that has more to append waits behind the others. */
+static void
+test_long_appends_take_turns(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 200000);
+    store_value(&rig, "w", 200000);
+    int greedy = rig_connect(&rig), other = rig_connect(&rig);
+    script_give_text(greedy, "append v 0 0 1 noreply\r\na\r\nappend v 0 0 1 noreply\r\nb\r\n"
+                             "append v 0 0 1\r\nc\r\n");
+    script_give_text(other, "append w 0 0 1\r\nc\r\n");
+    for (int turns = 0; turns < 100 && script_taken(other).len == 0; turns++)
+        rig_turn(&rig);
+    assert_replies(other, "STORED\r\n");
+    assert_replies(greedy, "");
+    rig_run(&rig);
+    assert_replies(greedy, "STORED\r\n");
+    assert_length(&rig, greedy, "v", 200003);
+    rig_stop(&rig);
+}
+
 /* An upload that is to be appended. */
 static void
 test_long_append_by_upload(void **state)
@@ -2028,6 +2051,7 @@ main(void)
         cmocka_unit_test(test_given_up_uploads),
         cmocka_unit_test(test_long_append),
         cmocka_unit_test(test_long_append_of_a_bad_client),
+        cmocka_unit_test(test_long_appends_take_turns),
         cmocka_unit_test(test_long_append_by_upload),
         cmocka_unit_test(test_connections_to_a_full_server),
         cmocka_unit_test(test_failing_allocations),
