@@ -224,16 +224,19 @@ run_store(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
             return CMD_QUEUE;
         put.append = reply->appends ? &cursor->append : NULL;
     }
-    if (UNLIKELY(put.value.len > store_inline_bytes_max(t->cmd->config.store)) &&
-        (!joins || put.vivify)) {
-        enum store_outcome outcome = upload_whole(t, put.value, &put.upload);
+    bool by_upload = put.value.len > store_inline_bytes_max(t->cmd->config.store);
+    struct store_result result;
+    enum store_outcome outcome = STORE_MISS;
+    if (LIKELY(!by_upload) || joins)
+        outcome = store_put(t->store, &put, &result);
+    if (UNLIKELY(by_upload) && outcome == STORE_MISS) {    /* joins: there is nothing to be joined */
+        outcome = upload_whole(t, put.value, &put.upload);
         if (outcome != STORE_OK)
             return value_refused(t, req, outcome, reply);
+        outcome = store_put(t->store, &put, &result);
+        if (outcome == STORE_AGAIN || outcome == STORE_UNFINISHED)
+            store_upload_abort(t->store, put.upload);
     }
-    struct store_result result;
-    enum store_outcome outcome = store_put(t->store, &put, &result);
-    if (put.upload && (outcome == STORE_AGAIN || outcome == STORE_UNFINISHED))
-        store_upload_abort(t->store, put.upload);
     if (outcome == STORE_UNFINISHED)
         return CMD_QUEUE;
     if (joins && outcome != STORE_AGAIN)

@@ -8,7 +8,8 @@
  * A long result is an upload that is filled from the two parts, a step to a call; the caller keeps
  * it between the calls.  Pieces never change, so what was copied of a value in pieces stays right
  * as long as the key leads to this serial.  A short value has none: in the end its copy is compared
- * with what is there.
+ * with what is there.  Where it was in vain the next try has longer steps, so that no writers can
+ * make it begin for ever.
  */
 #include "inner.h"
 #include "view.h"
@@ -18,7 +19,8 @@
 #define ROUNDS 8
 
 struct store_append {
-    struct store_upload *made;         /* the result, as far as it has come */
+    struct store_upload *made;         /* the result, as far as it has come; NULL: not begun */
+    uint64_t step_bytes;
     uint64_t old_serial, old_bytes;    /* of what it is made; serial 0: it is short */
     uint32_t flush_epoch;              /* when it was begun: later ones would miss its start */
 };
@@ -98,9 +100,10 @@ part_due(const struct parts *parts, const struct store_upload *made, uint64_t *o
 
 /* MISS: the part that is due is not whole any more. */
 static enum store_outcome
-copy_step(struct store_thread *t, const struct parts *parts, struct store_upload *made)
+copy_step(struct store_thread *t, const struct parts *parts, const struct store_append *a)
 {
-    for (uint64_t left = STORE_APPEND_STEP_BYTES; !large_complete(made);) {
+    struct store_upload *made = a->made;
+    for (uint64_t left = a->step_bytes; !large_complete(made);) {
         uint64_t at;
         struct slice run;
         const struct store_view *from = part_due(parts, made, &at);
@@ -156,10 +159,18 @@ join_init(struct put_job *job, struct store_thread *t, const struct store_put *p
     job->cas_is = put->compare ? &put->cas_expected : NULL;
 }
 
+static void
+drop_made(struct store_thread *t, struct store_append *a)
+{
+    if (a->made)
+        store_upload_abort(t, a->made);
+    a->made = NULL;
+}
+
 void
 store_append_drop(struct store_thread *t, struct store_append *a)
 {
-    store_upload_abort(t, a->made);
+    drop_made(t, a);
     free(a);
     t->append = NULL;
 }
@@ -173,46 +184,54 @@ forget_append(struct store_thread *t, const struct store_put *put)
     *put->append = NULL;
 }
 
+/* The one that this thread is at, or there is none yet. */
+static enum store_outcome
+take_turn(struct store_thread *t, const struct store_put *put)
+{
+    if (*put->append)
+        return STORE_OK;
+    if (t->append) {
+        count(t, COUNT_AGAIN);
+        return STORE_AGAIN;
+    }
+    *put->append = t->append = calloc(1, sizeof **put->append);
+    return t->append ? STORE_OK : STORE_NO_MEMORY;
+}
+
 /* The result that there is, if it is made of this value; else it is begun. */
 static enum store_outcome
 resume_append(struct store_thread *t, const struct store_put *put, const struct old_value *old,
               uint64_t total)
 {
     struct store *s = t->store;
-    struct store_append *a = *put->append, wanted = {
-        .old_serial = old->view.serial, .old_bytes = old->view.value_bytes,
-        .flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed)};
-    if (a && a->old_serial == wanted.old_serial && a->old_bytes == wanted.old_bytes &&
-        a->flush_epoch == wanted.flush_epoch)
-        return STORE_OK;
-    forget_append(t, put);
-    if (t->append) {
-        count(t, COUNT_AGAIN);
-        return STORE_AGAIN;
-    }
-    enum segment_queue queue = segment_queue(&s->pool, segment_of(s, old->same.location));
-    enum store_outcome outcome = large_open_own(t, total, queue, &wanted.made);
+    uint32_t flush_epoch = atomic_load_explicit(&s->flush_epoch, memory_order_relaxed);
+    enum store_outcome outcome = take_turn(t, put);
     if (outcome != STORE_OK)
         return outcome;
-    a = malloc(sizeof *a);
-    if (!a) {
-        store_upload_abort(t, wanted.made);
-        return STORE_NO_MEMORY;
-    }
-    *a = wanted;
-    *put->append = t->append = a;
-    return STORE_OK;
+    struct store_append *a = *put->append;
+    if (a->made && a->old_serial == old->view.serial && a->old_bytes == old->view.value_bytes &&
+        a->flush_epoch == flush_epoch)
+        return STORE_OK;
+    drop_made(t, a);
+    if (a->step_bytes < total)
+        a->step_bytes = a->step_bytes ? a->step_bytes * 2 : STORE_APPEND_STEP_BYTES;
+    a->old_serial = old->view.serial;
+    a->old_bytes = old->view.value_bytes;
+    a->flush_epoch = flush_epoch;
+    enum segment_queue queue = segment_queue(&s->pool, segment_of(s, old->same.location));
+    return large_open_own(t, total, queue, &a->made);
 }
 
 static enum store_outcome
 copy_parts(struct store_thread *t, const struct store_put *put, const struct old_value *old,
            const struct store_view *added)
 {
-    struct store_upload *made = (*put->append)->made;
+    struct store_append *a = *put->append;
+    struct store_upload *made = a->made;
     struct parts parts = {{&old->view, added}};
     if (put->mode == STORE_PREPEND)
         parts = (struct parts){{added, &old->view}};
-    enum store_outcome outcome = copy_step(t, &parts, made);
+    enum store_outcome outcome = copy_step(t, &parts, a);
     if (outcome == STORE_MISS) {
         uint64_t at;
         if (part_due(&parts, made, &at) != added) {
@@ -229,7 +248,7 @@ copy_parts(struct store_thread *t, const struct store_put *put, const struct old
         struct slice is = {old->view.value, old->view.value_bytes};
         outcome = compare_copied(t, made, at, is);
         if (outcome == STORE_EXISTS)
-            forget_append(t, put);
+            drop_made(t, a);
     }
     return outcome;
 }
@@ -288,8 +307,6 @@ vivify(struct store_thread *t, const struct store_put *put, bool *out_adopted,
         pieces = large_pieces(put->upload);
         job.kind |= ITEM_PIECES;
         job.parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};
-    } else if (put->value.len > t->store->inline_bytes_max) {
-        return STORE_TOO_LARGE;        /* the caller's mistake, see store_put() */
     }
     enum store_outcome outcome = put_run(t, &job, out);
     if (outcome == STORE_OK && put->upload) {
@@ -327,6 +344,8 @@ join(struct store_thread *t, const struct store_put *put, bool *out_adopted,
         uint64_t total = (absent ? 0 : old.view.value_bytes) + added.value_bytes;
         if (total > joined_bytes_max(s, put, absent ? put->client_flags : old.view.client_flags))
             return STORE_TOO_LARGE;
+        if (absent && !put->upload && put->value.len > s->inline_bytes_max)
+            return STORE_MISS;
         bool large = !absent && total > s->inline_bytes_max;
         enum store_outcome outcome = absent  ? vivify(t, put, out_adopted, out)
                                      : large ? join_large(t, put, &old, &added, out)

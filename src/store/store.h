@@ -194,7 +194,8 @@ struct store_put {
     bool compare;                      /* append, prepend: EXISTS unless it has cas_expected */
     bool invalidate;                   /* STORE_CAS: an older number stores too, but as stale;
                                         * expiry and token stay those of the old entry */
-    bool vivify;                       /* append, prepend: a miss stores, with expiry and flags */
+    bool vivify;                       /* append, prepend: a miss stores, with expiry and flags;
+                                        * still MISS where the value must come by upload */
     bool key_binary;                   /* STORE_MARK_KEY_BINARY */
 };
 
@@ -204,14 +205,15 @@ struct store_result {
 };
 
 /*
- * OK, NOT_STORED, EXISTS, MISS (cas), TOO_LARGE, NO_MEMORY, AGAIN, UNFINISHED; the last two are not
- * final.  out (may be NULL) is set where OK.  TOO_LARGE and NO_MEMORY leave an old entry alone; see
- * store_delete.
+ * OK, NOT_STORED, EXISTS, MISS (cas, vivify), TOO_LARGE, NO_MEMORY, AGAIN, UNFINISHED; the last two
+ * are not final.  out (may be NULL) is set where OK.  TOO_LARGE and NO_MEMORY leave an old entry
+ * alone; see store_delete.
  *
  * An append (or prepend) with a long result copies STORE_APPEND_STEP_BYTES in a call, and answers
  * UNFINISHED until all is done; the caller asks for the same again, in this section or a later one,
- * and others see the old value until then.  What there is of the result is kept in *append, NULL at
- * first, which store_put() sets to NULL with a final outcome; who does not go on calls
+ * and others see the old value until then.  It copies twice as much in a call each time that it is
+ * begun anew because the old value has changed.  What there is of the result is kept in *append,
+ * NULL at first, which store_put() sets to NULL with a final outcome; who does not go on calls
  * store_append_drop() before the thread parts.  append NULL: a long result is not begun, and
  * UNFINISHED the answer.  A thread makes one at a time, which takes one segment until it is stored:
  * AGAIN for others, so whoever has one goes on with it.

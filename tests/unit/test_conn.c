@@ -1921,6 +1921,73 @@ test_long_append_by_upload(void **state)
     rig_stop(&rig);
 }
 
+/*
+ * An append that may make the entry, of a value that came in one run but must be uploaded for that.
+ * To append it nothing is uploaded: others may have all that there is for uploads.
+ */
+static void
+test_long_append_that_vivifies(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 200000);
+    store_value(&rig, "w", 240000);
+    int reader = rig_connect(&rig), fd = rig_connect(&rig), other = rig_connect(&rig);
+    struct text append = {0};
+    begin_upload(&rig, 1, 200000);
+    script_give_text(reader, "get w\r\n");
+    assert_true(store_inline_bytes_max(rig.store) < 10000);
+    add_text(&append, "ms v 10000 MA N0\r\n");
+    add_block(&append, 10000);
+    add_text(&append, "\r\nms new 10000 MA N0\r\n");
+    add_block(&append, 10000);
+    add_text(&append, "\r\n");
+    script_give(fd, append.at, append.len);
+    rig_turn(&rig);
+    assert_replies(fd, "");
+    size_t sum = 0;
+    for (size_t step = (size_t)1 << 20; step > 0; step /= 2) {
+        while (cmd_memory_borrow(rig.thread, step))
+            sum += step;
+    }
+    rig_run(&rig);
+    assert_replies(fd, "HD\r\n");
+    cmd_memory_repay(rig.thread, sum);
+    rig_run(&rig);
+    assert_replies(fd, "HD\r\nHD\r\n");
+    assert_length(&rig, other, "v", 210000);
+    assert_length(&rig, other, "new", 10000);
+    drop(&append);
+    rig_stop(&rig);
+}
+
+/* The entry is another one after each step: the copy must come to an end all the same. */
+static void
+test_long_append_to_what_changes(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_start(&rig, NULL);
+    store_value(&rig, "v", 200000);
+    store_value(&rig, "w", 240000);
+    int fd = rig_connect(&rig), other = rig_connect(&rig), reader = rig_connect(&rig);
+    struct text append = {0};
+    add_text(&append, "append v 0 0 225000\r\n");
+    add_block(&append, 225000);
+    add_text(&append, "\r\n");
+    ask(&rig, other, "set v 0 0 5\r\n10000\r\n", "STORED\r\n");
+    script_give(fd, append.at, append.len);
+    for (int i = 0; i < 60; i++) {
+        script_give_text(other, "incr v 1\r\n");
+        script_give_text(reader, "get w\r\n");    /* so that a turn is good for one step */
+        rig_turn(&rig);
+    }
+    assert_replies(fd, "STORED\r\n");
+    drop(&append);
+    rig_stop(&rig);
+}
+
 /* -M: whoever connects to a server that is full is heard. */
 static void
 test_connections_to_a_full_server(void **state)
@@ -2053,6 +2120,8 @@ main(void)
         cmocka_unit_test(test_long_append_of_a_bad_client),
         cmocka_unit_test(test_long_appends_take_turns),
         cmocka_unit_test(test_long_append_by_upload),
+        cmocka_unit_test(test_long_append_that_vivifies),
+        cmocka_unit_test(test_long_append_to_what_changes),
         cmocka_unit_test(test_connections_to_a_full_server),
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_failing_allocations_of_packets),
