@@ -11,6 +11,7 @@ right to the last one:
 The environment says what is tested: LARDERD (the server), MEMCACHED (the peer), BENCH_DIR (the
 programs of bench/).
 """
+import collections
 import os
 import pathlib
 import re
@@ -39,11 +40,23 @@ PLACES_OF_AN_ITEM = ("curr_items", "items_replaced", "items_deleted", "items_exp
                      "items_evicted", "items_flushed")
 
 
+# Sockets that keep ports for us: they are bound, but nobody can connect to them.
+_kept = collections.deque()
+KEPT_MAX = 64
+
+
 def free_port():
-    """A TCP port that nobody uses at the moment."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A TCP port that nobody uses; for a while the system gives it to nobody else.
+
+    A server can have it nevertheless: it asks for it by number, and with SO_REUSEADDR.
+    """
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("", 0))
+    _kept.append(s)
+    if len(_kept) > KEPT_MAX:
+        _kept.popleft().close()
+    return s.getsockname()[1]
 
 
 def wait_until(what, seconds=PATIENCE, pause=0.02):
