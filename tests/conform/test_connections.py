@@ -78,6 +78,13 @@ def connections_now(running):
     return int(running.stats()["curr_connections"]) - 1
 
 
+def took(work):
+    """Seconds."""
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start
+
+
 def fill(running, count, size):
     with running.connect() as c:
         for i in range(count):
@@ -155,22 +162,25 @@ def test_deaf_clients_do_not_keep_others_from_reading(larder):
     running = larder("-m", "16", "-I", "8m")
     values = {b"v%d" % size: bytes([65 + size % 26]) * size
               for size in (3000, 4500, 20000, 60000, 70000, 1000000)}
-    with running.connect() as c:
-        for key, value in values.items():
-            assert c.ask(store(key, value)) == b"STORED\r\n"
+    reader = running.connect()
+    for key, value in values.items():
+        assert reader.ask(store(key, value)) == b"STORED\r\n"
+
+    def read():
+        for key, value in list(values.items()) * 3:
+            assert reader.get(b"get %s\r\n" % key) == b"VALUE %s 0 %d\r\n%s\r\nEND\r\n" % (
+                key, len(value), value)
+
+    alone = took(read)
     with Neighbour(running):
         deaf = [running.connect() for _ in range(100)]
         for i, c in enumerate(deaf):
             c.send(b"get " + b" ".join([list(values)[i % len(values)]] * 400) + b"\r\n")
         assert server.wait_until(lambda: int(running.stats()["conn_memory_bytes"]) > MB)
-        with running.connect() as c:
-            start = time.monotonic()
-            for key, value in list(values.items()) * 3:
-                assert c.get(b"get %s\r\n" % key) == b"VALUE %s 0 %d\r\n%s\r\nEND\r\n" % (
-                    key, len(value), value)
-            assert time.monotonic() - start < 5
+        assert took(read) < 5 + 20 * alone
         for c in deaf:
             c.reset()
+    reader.close()
     assert server.wait_until(lambda: connections_now(running) == 0)
 
 
@@ -196,15 +206,18 @@ def test_half_uploads_do_not_keep_others_from_storing(larder):
     running = larder("-m", "64")
     value = b"".join(b"%07d," % i for i in range(125000))
     half = len(value) // 2 + 12345
+    writer = running.connect()
+
+    def write():
+        for i in range(5):
+            assert writer.ask(store(b"whole%d" % i, value)) == b"STORED\r\n"
+
+    alone = took(write)
     with Neighbour(running):
         stopped = [running.connect() for _ in range(100)]
         for i, c in enumerate(stopped):
             c.send(b"set half%d 0 0 %d\r\n" % (i, len(value)) + value[:half])
-        with running.connect() as c:
-            start = time.monotonic()
-            for i in range(5):
-                assert c.ask(store(b"whole%d" % i, value)) == b"STORED\r\n"
-            assert time.monotonic() - start < 5
+        assert took(write) < 5 + 20 * alone
         assert int(running.stats()["conn_uploads_set_aside"]) > 0
         hits = 0
         for i, c in enumerate(stopped[:20]):
@@ -216,9 +229,10 @@ def test_half_uploads_do_not_keep_others_from_storing(larder):
             hits += answer != b"END\r\n"
         for c in stopped:
             c.close()
+    writer.close()
     assert hits > 0
     assert server.wait_until(lambda: connections_now(running) == 0)
-    assert int(running.stats()["memory_borrowed_bytes"]) < MB
+    assert server.wait_until(lambda: int(running.stats()["memory_borrowed_bytes"]) < MB)
 
 
 def test_value_longer_than_uploads_may_hold(larder):
@@ -381,17 +395,17 @@ def test_connection_limit(larder):
 
 def test_idle_timeout(larder):
     """Who is silent for longer is closed, who asks now and then is not."""
-    running = larder("-o", "idle_timeout=2")
+    running = larder("-o", "idle_timeout=3")
     with running.connect() as idle, running.connect() as busy:
-        assert idle.ask(b"mn\r\n") == b"MN\r\n"
         start = time.monotonic()
+        assert idle.ask(b"mn\r\n") == b"MN\r\n"
         closed_after = None
-        while closed_after is None and time.monotonic() - start < 10:
+        while closed_after is None and time.monotonic() - start < 12:
             assert busy.ask(b"mn\r\n") == b"MN\r\n"
             if not idle.silent(0.3):
                 closed_after = time.monotonic() - start
         assert idle.rest() == b""
-        assert closed_after and 2 <= closed_after < 7, closed_after
+        assert closed_after and closed_after >= 3, closed_after
     assert int(running.stats()["idle_kicks"]) == 1
 
 
@@ -413,18 +427,21 @@ def test_out_of_files(larder):
         clients = [running.connect() for _ in range(40)]
         for c in clients:
             c.send(b"mn\r\n")
+        assert server.wait_until(lambda: [c for c in clients if not c.silent(0)])
         time.sleep(1)
         answered = [c for c in clients if not c.silent(0)]
-        assert 0 < len(answered) <= 15
-        before = running.cpu_seconds()
+        assert len(answered) <= 15
+        before, start = running.cpu_seconds(), time.monotonic()
         time.sleep(2)
-        assert running.cpu_seconds() - before < 1.0, "spinning"
+        spent = running.cpu_seconds() - before
+        assert spent < 0.5 * (time.monotonic() - start), "spinning"
         waiting = [c for c in clients if c not in answered]
         while answered or waiting:
             for c in answered:
                 assert c.line() == b"MN\r\n"
                 c.close()
-            answered = server.wait_until(lambda: [c for c in waiting if not c.silent(0)])
+            answered = waiting and server.wait_until(
+                lambda: [c for c in waiting if not c.silent(0)])
             assert answered or not waiting, "clients wait although files are free"
             waiting = [c for c in waiting if c not in answered]
 
@@ -551,16 +568,23 @@ def test_nobody_reads_what_is_logged():
 def test_what_is_logged_of_connections(larder, level):
     """Commands with -vv, connections with -vvv; replies never."""
     running = larder(level, "-o", "idle_timeout=1")
-    with running.connect() as idle, running.connect() as gone, running.connect() as refused:
+    with running.connect() as idle:
         running.play(store(b"key", b"the value") + b"get key\r\n")
-        gone.ask(b"mn\r\n")
-        gone.close()
-        refused.send(b"x" * 3000)
-        refused.rest()
+        with running.connect() as gone:
+            gone.ask(b"mn\r\n")
+        with running.connect() as refused:
+            refused.send(b"x" * 3000)
+            refused.rest()
         assert idle.rest() == b""
-    said = running.stderr()
     reasons = ["as it asked", "by its client", "its request was refused", "idle for too long"]
-    assert [("connection closed: " + r in said) for r in reasons] == [level == "-vvv"] * 4, said
+
+    def told():
+        return [("connection closed: " + r in running.stderr()) for r in reasons]
+
+    if level == "-vvv":
+        server.wait_until(lambda: all(told()))
+    said = running.stderr()
+    assert told() == [level == "-vvv"] * 4, said
     assert bool(re.search(r"<\d+ connection opened: tcp:127", said)) == (level == "-vvv")
     assert bool(re.search(r"<\d+ get key\n", said)) == (level != "-v")
     assert "the value" not in said and "VALUE" not in said and "STORED" not in said
@@ -570,19 +594,18 @@ def test_what_is_logged_of_connections(larder, level):
 def test_refused_connections_are_logged(larder, options):
     """With their number, and not one line for each."""
     running = larder("-c", "1", "-o", "maxconns_fast", *options)
-    time.sleep(0.3)                    # the connection that found it up is closed by then
-    with running.connect() as c:
-        assert c.ask(b"mn\r\n") == b"MN\r\n"
+    start = time.monotonic()
+    with admit(running):
         for rounds in (1, 50, 1):
             for _ in range(rounds):
                 with running.connect() as other:
                     assert other.rest() == REFUSAL
             time.sleep(1.1 if rounds == 50 else 0)
-    time.sleep(0.3)                    # so that the harness is let in
-    said = running.stderr()
-    found = [int(n) for n in re.findall(r"connections refused: (\d+), 1 are open", said)]
+    seconds, said = time.monotonic() - start, running.stderr()
+    found = [int(n) for n in re.findall(r"connections refused: (\d+), [01] are open", said)]
     if options:
-        assert found[0] == 1 and sum(found) >= 52 and len(found) < 10
+        assert found[0] == 1 and sum(found) >= 52 and len(found) <= seconds + 2
+        assert re.search(r"connections refused: \d+, 1 are open", said)
     else:
         assert found == []
 
