@@ -131,7 +131,7 @@ def test_what_is_avoided_was_recorded(name, player, monkeypatch):
 # ---- what must be seen ----------------------------------------------------------------------
 
 class Once:
-    """Changes what a pattern matches, at one of its later appearances."""
+    """Changes what a pattern matches, in one of the later replies that it matches."""
 
     def __init__(self, pattern, change, after=40):
         self.pattern, self.change, self.left = re.compile(pattern, re.S), change, after
@@ -140,7 +140,7 @@ class Once:
         def changed(match):
             self.left -= 1
             return self.change(match) if self.left == 0 else match.group(0)
-        return self.pattern.sub(changed, data)
+        return self.pattern.sub(changed, data, 1)
 
 
 class SaidAgain(Once):
@@ -161,7 +161,7 @@ class SaidAgain(Once):
                 return self.other(match) if self.left == 0 else match.group(0)
             self.said.add(number)
             return match.group(0)
-        return self.pattern.sub(changed, data)
+        return self.pattern.sub(changed, data, 1)
 
 
 def with_group(number, change):
@@ -180,35 +180,40 @@ def plus(n):
     return lambda digits: b"%d" % (int(digits) + n)
 
 
-PACKET = rb"\x81[\x00-\x24].{2}.\x00\x00[\x00-\x06].{4}(.{4})(.{8})"
+HEAD = rb"^[^\n]*"       # of the first line: what is in values is left alone
+PACKET = rb"^\x81[\x00-\x24].{2}.\x00\x00[\x00-\x06].{4}(.{4})(.{8})"
 FAULTS = {
     "no fault": ("text,meta,binary", lambda: bytes, None),
-    "a line": ("text", lambda: Once(rb"\r\nSTORED\r\n", lambda m: b"\r\nEXISTS\r\n"), "different"),
-    "a missing line": ("text", lambda: Once(rb"\r\nSTORED\r\n", lambda m: b"\r\n"), ""),
-    "a line too many": ("text", lambda: Once(rb"MN\r\n$", lambda m: b"OK\r\nMN\r\n", 3), ""),
-    "flags of a value": ("text", lambda: Once(rb"VALUE \w+ (\d+) \d+\r\n",
+    "a line": ("text", lambda: Once(rb"^STORED\r\n", lambda m: b"EXISTS\r\n"), "different"),
+    "a missing line": ("text", lambda: Once(rb"^STORED\r\n", lambda m: b""), ""),
+    "a line too many": ("text", lambda: Once(rb"^MN\r\n", lambda m: b"OK\r\nMN\r\n", 3), ""),
+    "flags of a value": ("text", lambda: Once(rb"^VALUE \w+ (\d+) \d+\r\n",
                                                with_group(1, plus(1))), "different"),
-    "one bit of a value": ("text", lambda: Once(rb"VALUE \w+ \d+ [1-9]\d*\r\n(.)",
+    "one bit of a value": ("text", lambda: Once(rb"^VALUE \w+ \d+ [1-9]\d*\r\n(.)",
                                                 with_group(1, flip)), "different"),
-    "length of a value": ("text", lambda: Once(rb"VALUE \w+ \d+ (\d\d)\r\n",
+    "length of a value": ("text", lambda: Once(rb"^VALUE \w+ \d+ (\d\d)\r\n",
                                                with_group(1, plus(1))), ""),
-    "a CAS number": ("text", lambda: SaidAgain(rb"VALUE \w+ \d+ \d+ (\d+)\r\n",
+    "a CAS number": ("text", lambda: SaidAgain(rb"^VALUE \w+ \d+ \d+ (\d+)\r\n",
                                                b"1"), "different"),
     "the same CAS numbers": ("text", lambda: lambda data: re.sub(
-        rb"(VALUE \w+ \d+ \d+ )\d+\r\n", rb"\g<1>5\r\n", data), "different"),
-    "a changed meta CAS": ("meta", lambda: lambda data: re.sub(
-        rb"(HD|\n) c\d+", rb"\1 c5", data), "different"),
-    "no stale mark": ("meta", lambda: Once(rb" X W\r\n", lambda m: b" W\r\n", 5), "different"),
-    "ten seconds": ("meta", lambda: Once(rb" t(\d\d+)", with_group(1, plus(10)), 10), "different"),
+        rb"^(VALUE \w+ \d+ \d+ )\d+\r\n", rb"\g<1>5\r\n", data), "different"),
+    "a changed meta CAS": ("meta", lambda: lambda data: re.sub(rb"^HD c\d+", b"HD c5", data),
+                           "different"),
+    "no stale mark": ("meta", lambda: Once(HEAD + rb"( X) W\r\n",
+                                           with_group(1, lambda x: b""), 5), "different"),
+    "ten seconds": ("meta", lambda: Once(HEAD + rb" t(\d\d+)", with_group(1, plus(10)), 10),
+                    "different"),
     "one second": ("meta", lambda: lambda data: re.sub(
-        rb" t(\d{5,})", lambda m: b" t%d" % (int(m.group(1)) - 1), data), None),
-    "no lifetime": ("meta", lambda: Once(rb" t\d+", lambda m: b" t-1", 10), "different"),
-    "fetched": ("meta", lambda: Once(rb" h1", lambda m: b" h0", 5), "different"),
-    "key of me": ("meta", lambda: Once(rb"ME k", lambda m: b"ME l", 3), "different"),
+        HEAD + rb" t(\d{5,})", with_group(1, plus(-1)), data), None),
+    "no lifetime": ("meta", lambda: Once(HEAD + rb" t(\d+)", with_group(1, lambda t: b"-1"), 10),
+                    "different"),
+    "fetched": ("meta", lambda: Once(HEAD + rb" h(1)", with_group(1, lambda h: b"0"), 5),
+                "different"),
+    "key of me": ("meta", lambda: Once(rb"^ME k", lambda m: b"ME l", 3), "different"),
     "an opaque": ("binary", lambda: Once(PACKET, with_group(1, flip)), ""),
-    "no CAS": ("binary", lambda: Once(rb"\x81\x01\x00\x00\x00\x00\x00\x00.{8}(.{8})",
+    "no CAS": ("binary", lambda: Once(rb"^\x81\x01\x00\x00\x00\x00\x00\x00.{8}(.{8})",
                                       with_group(1, lambda n: bytes(8))), "different"),
-    "a status": ("binary", lambda: Once(rb"\x81\x04\x00\x00\x00\x00\x00(\x00)\x00",
+    "a status": ("binary", lambda: Once(rb"^\x81\x04\x00\x00\x00\x00\x00(\x00)\x00",
                                         with_group(1, flip), 3), "different"),
     "silence": ("text", lambda: After(20, b""), "no answer"),
     "hanging up": ("binary", lambda: After(20, None), "no answer"),
@@ -216,7 +221,7 @@ FAULTS = {
 
 
 class After:
-    """Says instead after so many pieces."""
+    """Says instead after so many replies."""
 
     def __init__(self, left, instead):
         self.left, self.instead = left, instead
@@ -226,34 +231,60 @@ class After:
         return data if self.left > 0 else self.instead
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_seen(twins, name, monkeypatch):
-    """A second more or less is no fault."""
-    only, fault, expected = FAULTS[name]
-    monkeypatch.setattr(valid_play, "PATIENCE", SIDES_PATIENCE)
-    pair = faulty_proxy.FaultyPair(twins, fault())
+def what_is_seen(twins, only, fault, patience):
+    """The Difference of an episode with this fault, or None."""
+    pair = faulty_proxy.FaultyPair(twins, fault, patience)
     episode = valid.Episode("fault", only.split(","), 4000)
     try:
         episode.play(pair)
-        seen = None
     except valid_play.Difference as difference:
-        seen = difference.why
+        return difference
     finally:
         pair.proxy.close()
+    return None
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_is_seen(twins, name):
+    """A second more or less is no fault."""
+    only, fault, expected = FAULTS[name]
     if expected is None:
-        assert seen is None
+        for _ in range(5):
+            seen = what_is_seen(twins, only, fault(), None)
+            if not seen or not valid_play.may_be_chance(seen):
+                break
+        assert not seen, valid.describe(seen)
     else:
-        assert seen is not None and seen.startswith(expected)
+        # A reply that is missing is not waited for; any other wait may be the machine's.
+        patience = None if expected == "different" else SIDES_PATIENCE
+        seen = what_is_seen(twins, only, fault(), patience)
+        assert seen and seen.why.startswith(expected)
 
 
-def test_difference_is_made_small_and_kept(tmp_path, twins):
+REPLIES = [b"STORED\r\n", b"VALUE a 0 7 12\r\n1\r\nEND\r\r\n", b"END\r\n", b"VA 0 s0\r\n\r\n",
+           struct.pack(">BBHBBHIIQ", 0x81, 0, 0, 4, 0, 0, 9, 0, 1) + b"\0\0\0\0a\r\n\x81b",
+           struct.pack(">BBHBBHIIQ", 0x81, 10, 0, 0, 0, 0, 0, 0, 0)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 25, 1000])
+def test_replies_are_taken_whole_however_they_come(size):
+    said, heard, taken = b"".join(REPLIES), bytearray(), []
+    for at in range(0, len(said), size):
+        heard += said[at:at + size]
+        taken += faulty_proxy.take_replies(heard)
+    assert taken == REPLIES and not heard
+
+
+@pytest.mark.limit(600)
+def test_difference_is_made_small_and_kept(tmp_path, twins, monkeypatch):
     """A server that reports one number wrong: one or two commands are left of thousands."""
     def fault(data):
         return re.sub(rb"\r\n18446744073709551616\r\n", b"\r\n18446744073709551617\r\n", data)
 
+    monkeypatch.setattr(valid, "REDUCE_PATIENCE", valid_play.PATIENCE)
     pair = faulty_proxy.FaultyPair(twins, fault)
     r, said = run(tmp_path, server.MEMCACHED, "--only", "text", "--commands", "20000",
-                  "--differences", "1")
+                  "--differences", "1", "--reduce-seconds", "500")
     r.all(pair)
     assert len(r.differences) == 1, said
     begin, batches = valid.split_begin(valid_reduce.read(r.differences[0]))

@@ -11,7 +11,7 @@ import struct
 import time
 
 # A reply that has not come by then does not come.
-PATIENCE = 20.0
+PATIENCE = 60.0
 # Of remaining lifetimes.
 SECONDS_APART = 3
 # What a reference is worth whose command has been left out.
