@@ -38,14 +38,15 @@ from model import Connection, Store  # noqa: E402
 KINDS = ("text", "meta", "binary")
 COMMANDS_PER_BATCH = 30
 SHRINKING_SECONDS = 15
-PATIENCE = 10.0        # for replies
-ENDS_PATIENCE = 20.0   # for its start and its end
+PATIENCE = 30.0
+LIFE_PATIENCE = 60.0   # of a server that starts or ends
 AWAITED_MAX = 12000    # what awaits more ends the batch
 LONG_LINE = 2000       # near the limit of 2048 a batch must come in one read
 ONE_READ_MAX = 12000
 # What 1.6.18 took for commands, and the model for data, may have left keys that nobody knows of.
 FORGET = b"flush_all\r\n"
-OPTIONS = ("-t", "1", "-m", "64")
+# Background threads hold items for a while, and then numbers are not changed in place.
+OPTIONS = ("-t", "1", "-m", "64", "-o", "no_lru_maintainer,no_lru_crawler")
 
 
 class Peer:
@@ -65,7 +66,7 @@ class Peer:
         self.log = open(os.path.join(self.dir, "stderr"), "ab")
         self.process = subprocess.Popen([self.binary, "-s", self.path, *OPTIONS, *user],
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        end = time.monotonic() + ENDS_PATIENCE
+        end = time.monotonic() + LIFE_PATIENCE
         while True:
             try:
                 self.connect().close()
@@ -125,7 +126,7 @@ class Peer:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(ENDS_PATIENCE)
+                self.process.wait(LIFE_PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
