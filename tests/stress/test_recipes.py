@@ -100,6 +100,11 @@ def many_switches():
     sys.setswitchinterval(before)
 
 
+def noticed_at_last(attempt):
+    """Whether two meet is a matter of luck, on a machine that is busy: True if they ever do."""
+    return any(attempt() for _ in range(20))
+
+
 # ---- the page -------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("number", range(len(recipe_page.blocks("wire"))))
@@ -152,8 +157,7 @@ WITHOUT_LEASE = {
 @pytest.mark.parametrize("fetch", WITHOUT_LEASE)
 def test_a_herd_without_lease_is_noticed(larder, fetch):
     page = recipe_page.module(WITHOUT_LEASE[fetch])
-    loads, _ = loads_of_a_herd(larder(), page, fetch, 5)
-    assert max(loads) > 1
+    assert noticed_at_last(lambda: max(loads_of_a_herd(larder(), page, fetch, 5)[0]) > 1)
 
 
 def test_one_load_for_each_expiry(larder, long):
@@ -168,11 +172,21 @@ def test_one_load_for_each_expiry(larder, long):
     for _ in range(6):
         clients.start(ask)
     time.sleep(10.2 if long else 2.2)
+    end = time.monotonic() + 20
+    while base.loads < 2 and time.monotonic() < end:
+        time.sleep(0.1)
     clients.finish()
+
+    def expired():
+        return int(running.stats()["items_expired"])
+
+    before = there = None
     with running.connect() as c:
-        there = c.ask(b"mg row s\r\n") == b"HD s1\r\n"
+        while before is None or before != expired():    # else it has expired between the two
+            before = expired()
+            there = c.ask(b"mg row s\r\n") == b"HD s1\r\n"
     # What has expired was loaded once each, and the lease was never lost.
-    assert base.loads == int(running.stats()["items_expired"]) + there >= 2
+    assert base.loads == before + there >= 2
     assert base.at_once_max == 1
 
 
@@ -248,12 +262,15 @@ def test_a_load_that_fails_gives_the_lease_back(larder):
 # ---- 2: stale while one revalidates ---------------------------------------------------------
 
 def revalidations(running, page, before, rounds, clients=6):
-    """-> revalidations of each key, and what the clients were given while one was under way."""
+    """-> revalidations of each key, and what the clients were given while one was under way.
+
+    However slow the clients are, nothing expires meanwhile.
+    """
     asked, got = collections.Counter(), set()
     lock, start = threading.Lock(), threading.Barrier(clients)
     setup = Clients(running, page).connect()
     for i in range(rounds):
-        setup.meta(b"ms page:%d 3 T50" % i, b"old")
+        setup.meta(b"ms page:%d 3 T5000" % i, b"old")
         before(setup, b"page:%d" % i)
     setup.close()
 
@@ -262,13 +279,14 @@ def revalidations(running, page, before, rounds, clients=6):
             won = []
             start.wait(20)
             value, fresh = page.fetch_stale(cache, b"page:%d" % i, lambda: b"loaded",
-                                            lambda key, token: won.append((key, token)))
+                                            lambda key, token: won.append((key, token)),
+                                            refresh=6000)
             with lock:
                 got.add((value, fresh))
                 asked[i] += len(won)
             start.wait(20)
             for key, token in won:
-                page.refill(cache, key, token, lambda: b"new", 600)
+                page.refill(cache, key, token, lambda: b"new", 60000)
             start.wait(20)
             assert page.fetch_stale(cache, b"page:%d" % i, None, lambda *_: None) == (b"new", True)
 
@@ -282,7 +300,11 @@ def revalidations(running, page, before, rounds, clients=6):
 @pytest.mark.parametrize("why", ["about to expire", "invalidated"])
 def test_one_revalidates_and_nobody_waits(larder, long, why):
     page = recipe_page.module()
-    before = page.invalidate if why == "invalidated" else lambda cache, key: None
+
+    def before(cache, key):
+        if why == "invalidated":
+            page.invalidate(cache, key, grace=5000)
+
     won, got = revalidations(larder(), page, before, 500 if long else 50)
     assert won == {1}
     assert got == {(b"old", why != "invalidated")}
@@ -291,17 +313,25 @@ def test_one_revalidates_and_nobody_waits(larder, long, why):
 def test_revalidation_by_all_is_noticed(larder):
     page = recipe_page.module(('            if "W" in flags:\n                later',
                                '            if flags:\n                later'))
-    won, _ = revalidations(larder(), page, page.invalidate, 5)
-    assert max(won) > 1
+
+    def attempt():
+        won, _ = revalidations(larder(), page, page.invalidate, 5)
+        return max(won) > 1
+
+    assert noticed_at_last(attempt)
 
 
 def test_who_revalidates_and_dies_leaves_the_old_value_for_a_while(larder):
     """It is served until its time is over, then a lease is given; never later."""
     running, page = larder(), recipe_page.module()
     cache, won = Clients(running, page).connect(), []
-    cache.meta(b"ms row 3 T600", b"old")
-    page.invalidate(cache, b"row", grace=1)
-    assert page.fetch_stale(cache, b"row", None, lambda *w: won.append(w)) == (b"old", False)
+    grace = 2       # the last second of it may be over at once
+    while not won:
+        start = time.monotonic()
+        cache.meta(b"ms row 3 T600", b"old")
+        page.invalidate(cache, b"row", grace)
+        value = page.fetch_stale(cache, b"row", lambda: b"old", lambda *w: won.append(w))
+        assert value == (b"old", False) or time.monotonic() - start > grace - 1
     end = time.monotonic() + 20
     while time.monotonic() < end:
         value, fresh = page.fetch_stale(cache, b"row", lambda: b"new", lambda *w: won.append(w))
@@ -356,11 +386,11 @@ def test_no_change_is_lost(larder, long):
     ("else client.cas(key, new, token, ttl)", "else client.set(key, new, ttl)"),
 ], ids=["text", "meta", "pylibmc"])
 def test_a_lost_change_is_noticed(larder, change):
-    for _ in range(10):    # whether two meet is a matter of luck, on a machine that is busy
+    def attempt():
         told, found = count_together(larder(), recipe_page.module(change), 100)
-        if found < told:
-            return
-    pytest.fail("%d changes by clients that take no care, and none was lost" % told)
+        return found < told
+
+    assert noticed_at_last(attempt)
 
 
 COUNTER = """
@@ -593,7 +623,7 @@ CARELESS = {
 @pytest.mark.parametrize("kind", CARELESS)
 def test_an_older_one_is_noticed(larder, kind):
     page = recipe_page.module(CARELESS[kind])
-    assert read_and_write(larder("-m", "8"), page, kind, 250)[0] != []
+    assert noticed_at_last(lambda: read_and_write(larder("-m", "8"), page, kind, 250)[0])
 
 
 # What write_through could do instead, and how an older row comes back then.
@@ -616,4 +646,4 @@ CARELESS_WRITERS = {
 @pytest.mark.parametrize("how", CARELESS_WRITERS)
 def test_a_writer_that_is_careless_is_noticed(larder, how):
     page = recipe_page.module(CARELESS_WRITERS[how])
-    assert read_and_write(larder("-m", "8"), page, "versions", 500)[0] != []
+    assert noticed_at_last(lambda: read_and_write(larder("-m", "8"), page, "versions", 500)[0])
