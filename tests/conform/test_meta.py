@@ -178,10 +178,10 @@ def test_me(larder):
 # ---- leases ---------------------------------------------------------------------------------
 
 LEASES = {
-    "vivify": ([], b"mg %s N60\r\n", b"HD W\r\n", b"HD Z\r\n"),
+    "vivify": ([], b"mg %s N600\r\n", b"HD W\r\n", b"HD Z\r\n"),
     "stale": ([b"set %s 0 0 1\r\nx\r\n", b"md %s I\r\n"], b"mg %s\r\n", b"HD X W\r\n",
               b"HD Z X\r\n"),
-    "recache": ([b"set %s 0 30 1\r\nx\r\n"], b"mg %s R60\r\n", b"HD W\r\n", b"HD Z\r\n"),
+    "recache": ([b"set %s 0 300 1\r\nx\r\n"], b"mg %s R600\r\n", b"HD W\r\n", b"HD Z\r\n"),
 }
 
 
