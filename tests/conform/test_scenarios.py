@@ -123,6 +123,15 @@ class Pair:
 
     def agree(self, play):
         """Plays on both at once and compares; play(server) returns bytes."""
+        for _ in range(10):
+            try:
+                return self._agree(play)
+            except Late:
+                for s in (self.larder, self.peer):
+                    s.play(b"flush_all\r\n")
+        return self._agree(play)
+
+    def _agree(self, play):
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             theirs, ours = (server.number_cas(heard) for heard in
                             pool.map(play, (self.peer, self.larder)))
@@ -525,7 +534,14 @@ def incr_race(s):
 
 # ---- time -----------------------------------------------------------------------------------
 # The clocks of the two servers tick at different moments: nothing is asked within a second of
-# the moment at which the answer changes.
+# the moment at which the answer changes; memcached flushes a second before the time that is said.
+
+LATE_SECONDS = 0.8
+
+
+class Late(Exception):
+    """The machine stood still: what was heard may be the answer of another second."""
+
 
 def at_times(s, steps):
     """steps: (seconds from the start, stream)."""
@@ -533,6 +549,8 @@ def at_times(s, steps):
     for seconds, stream in steps:
         time.sleep(max(0, start + seconds - time.monotonic()))
         heard += s.play(stream)
+        if time.monotonic() - start > seconds + LATE_SECONDS:
+            raise Late("%.1f seconds after the start" % (time.monotonic() - start))
     return heard
 
 
@@ -588,7 +606,7 @@ def flush_all_at_once(s):
 @scenario
 def flush_all_later(s):
     return at_times(s, [
-        (0, store(b"before", b"1") + b"flush_all 3\r\n" + store(b"after", b"1")
+        (0, store(b"before", b"1") + b"flush_all 4\r\n" + store(b"after", b"1")
          + b"get before after\r\n"),
         (1, store(b"later", b"1") + b"get before after later\r\n"),
         (5.2, b"get before after later\r\n" + store(b"new", b"1") + b"get new\r\n"),
