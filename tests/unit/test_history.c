@@ -96,7 +96,8 @@ histories_are_linear(void **state)
         run_one(seed + i, &tally);
     print_message("%zu histories, %zu operations, %zu keys given up, at most %zu configurations\n",
                   tally.histories, tally.operations, tally.gave_up, tally.configs_most);
-    assert_true(tally.gave_up * 10 <= tally.histories);
+    /* One may always be too hard: where the machine is busy there are few histories. */
+    assert_true(tally.gave_up <= 1 + tally.histories / 10);
 }
 
 /* ---- races whose end is known ---------------------------------------------------------------- */

@@ -152,7 +152,7 @@ test_full_pipe(void **state)
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        alarm(20);
+        alarm(60);
         _exit(log_to_a_full_pipe());
     }
     assert_int_equal(waitpid(child, &status, 0), child);
