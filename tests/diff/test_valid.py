@@ -124,8 +124,8 @@ def test_what_is_avoided_was_recorded(name, player, monkeypatch):
     said = "".join(recordings.as_list(case["send"])).encode("latin1")
     lines = [part.rstrip(b"\r") for part in re.split(rb"(?<=\n)|\r\n", said)]
     assert any(re.search(valid_commands.AVOIDED[name], line) for line in lines), said
-    monkeypatch.setattr(recordings, "PATIENCE", 0.2)
-    assert player.fault(case), "1.6.18 answers as recorded"
+    monkeypatch.setattr(recordings, "BRIEF", 0.2)
+    assert player.fault(case, True), "1.6.18 answers as recorded"
 
 
 # ---- what must be seen ----------------------------------------------------------------------
