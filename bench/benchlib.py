@@ -22,7 +22,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BENCH_DIR = pathlib.Path(os.environ.get("BENCH_DIR", ROOT / "build/release/bench"))
 LARDERD = os.environ.get("LARDERD", str(ROOT / "build/release/larderd"))
-START_SECONDS = 10
+START_SECONDS = 60
 STOP_SECONDS = 20
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -133,9 +133,12 @@ def machine():
 # ---- servers --------------------------------------------------------------------------------
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A socket that is bound to a port of its own.  A server can listen on it all the same, as it
+    asks for SO_REUSEADDR, but until the socket is closed nobody else is given it."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", 0))
+    return s
 
 
 class Server:
@@ -144,7 +147,8 @@ class Server:
     def __init__(self, command, cpu_set=None, **fields):
         self.directory = tempfile.mkdtemp(prefix="bench.")
         self.socket_path = os.path.join(self.directory, "s") if "{socket}" in command else None
-        self.port = free_port()
+        kept = free_port()
+        self.port = kept.getsockname()[1]
         self.command = command.format(port=self.port, socket=self.socket_path, **fields)
         arguments = shlex.split(self.command)
         if "/" in arguments[0]:
@@ -160,7 +164,8 @@ class Server:
             give_up(f"{self.command}: {fault.strerror}")
         self.pid = self.process.pid
         RUNNING.add(self)
-        self.wait_until_it_listens()
+        with kept:
+            self.wait_until_it_listens()
 
     def __enter__(self):
         return self
