@@ -64,7 +64,7 @@ def long():
 def time_limit(request):
     """A test that hangs fails and leaves the stacks of its threads."""
     marker = request.node.get_closest_marker("limit")
-    seconds = marker.args[0] if marker else LIMIT_SECONDS
+    seconds = max(marker.args[0] if marker else 0, LIMIT_SECONDS)
 
     def too_long(*_):
         faulthandler.dump_traceback(file=sys.__stderr__)
@@ -78,4 +78,4 @@ def time_limit(request):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "limit(seconds): time limit of this test")
+    config.addinivalue_line("markers", "limit(seconds): a longer time limit of this test")

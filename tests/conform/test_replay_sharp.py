@@ -60,7 +60,7 @@ class FaultyServer:
 
     def end(self):
         """Ends the server; returns what it said since it was ready, one list per first word."""
-        said, _ = self.process.communicate("", timeout=30)
+        said, _ = self.process.communicate("", timeout=60)
         lines = [line.split() for line in said.splitlines()]
         return {line[0]: line[1:] for line in lines}
 
@@ -68,8 +68,8 @@ class FaultyServer:
 def replay(trace, *options):
     program = BENCH_DIR / "replay"
     assert program.exists(), f"{program} is missing: it is built by `make benches`"
-    return subprocess.run([program, "--trace", trace, "--silence", "20", *options],
-                          capture_output=True, text=True, timeout=100)
+    return subprocess.run([program, "--trace", trace, "--silence", "60", *options],
+                          capture_output=True, text=True, timeout=300)
 
 
 def run(tmp_path, mode, connections=1, numeric=False, verify=True, unix=False, after=20,

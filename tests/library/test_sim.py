@@ -26,7 +26,7 @@ TTL_MAX = 2592000
 
 
 def run(*options, stdin=None, **how):
-    return subprocess.run([str(SIM), *map(str, options)], capture_output=True, timeout=100,
+    return subprocess.run([str(SIM), *map(str, options)], capture_output=True, timeout=300,
                           **{"stdin": subprocess.DEVNULL, **how} if stdin is None
                           else {"input": stdin, **how})
 
@@ -161,7 +161,7 @@ def test_a_server_answers_alike(larder, make_trace):
     path = make_trace("c53", 100000)
     served = larder("-m", "16", "-t", "1")
     done = subprocess.run([str(TRACEGEN.parent / "replay"), "--trace", str(path), "--port",
-                           str(served.port), "--warm", "20000"], capture_output=True, timeout=100)
+                           str(served.port), "--warm", "20000"], capture_output=True, timeout=300)
     found = dict(word.split("=", 1) for word in done.stdout.decode().split())
     result = sim("-m", "16m", "--no-ttl", "-w", "20000", path)["sizes"][0]
     for name in ("requests", "gets", "sets", "deletes", "incrs"):

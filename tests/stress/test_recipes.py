@@ -21,6 +21,7 @@ import pytest
 import recipe_page
 
 HERE = pathlib.Path(__file__).parent
+PATIENCE = 120      # whoever takes longer hangs
 
 
 class Database:
@@ -64,8 +65,8 @@ class Clients:
         self.stopped = threading.Event()
 
     def connect(self):
-        return self.page.Meta(("127.0.0.1", self.running.port), timeout=20, connect_timeout=20,
-                              no_delay=True)
+        return self.page.Meta(("127.0.0.1", self.running.port), timeout=PATIENCE,
+                              connect_timeout=PATIENCE, no_delay=True)
 
     def start(self, work, *args):
         def run():
@@ -129,7 +130,7 @@ def loads_of_a_herd(running, page, fetch, rounds, clients=8):
                 time.sleep(0.002)
                 return value
 
-            start.wait(20)
+            start.wait(PATIENCE)
             value = getattr(page, fetch)(cache, key, load)
             with lock:
                 got[key].add(value)
@@ -215,7 +216,7 @@ def test_a_killed_winner_delays_the_others_only(larder):
             clients.start(lambda cache: got.append(
                 page.fetch(cache, b"row", base.load, lease=30, patience=20)))
         holder.send_signal(signal.SIGKILL)
-        assert holder.wait(20) == -signal.SIGKILL
+        assert holder.wait(PATIENCE) == -signal.SIGKILL
         clients.finish()
     finally:
         if holder.poll() is None:
@@ -277,17 +278,17 @@ def revalidations(running, page, before, rounds, clients=6):
     def come(cache):
         for i in range(rounds):
             won = []
-            start.wait(20)
+            start.wait(PATIENCE)
             value, fresh = page.fetch_stale(cache, b"page:%d" % i, lambda: b"loaded",
                                             lambda key, token: won.append((key, token)),
                                             refresh=6000)
             with lock:
                 got.add((value, fresh))
                 asked[i] += len(won)
-            start.wait(20)
+            start.wait(PATIENCE)
             for key, token in won:
                 page.refill(cache, key, token, lambda: b"new", 60000)
-            start.wait(20)
+            start.wait(PATIENCE)
             assert page.fetch_stale(cache, b"page:%d" % i, None, lambda *_: None) == (b"new", True)
 
     herd = Clients(running, page)
@@ -454,7 +455,7 @@ def test_dalli_counts(larder):
     started = [subprocess.Popen([ruby, "-e", source, str(running.port)], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE) for _ in range(3)]
     try:
-        said = [process.communicate(timeout=60) for process in started]
+        said = [process.communicate(timeout=PATIENCE) for process in started]
     finally:
         for process in started:
             if process.poll() is None:

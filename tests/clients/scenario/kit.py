@@ -18,7 +18,7 @@ import time
 
 NOT_INSTALLED = 77
 # A reply that has not come by then does not come.
-PATIENCE = 20
+PATIENCE = 60
 TINY = b"\0\1\xff\r\nEND\r\nVALUE x 0 1\r\n"
 ALL_BYTES = bytes(range(256)) + TINY
 LARGE = random.Random(1).randbytes((1 << 20) - 1024)    # just below the limit of one item
