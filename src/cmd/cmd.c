@@ -160,6 +160,7 @@ cmd_enter(struct cmd_thread *t)
 void
 cmd_leave(struct cmd_thread *t)
 {
+    t->parts.count = 0;
     store_leave(t->store);
 }
 

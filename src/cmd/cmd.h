@@ -136,6 +136,7 @@ struct cmd_cursor {
  */
 #define CMD_WHOLE_BYTES_MAX (64u << 10)
 #define CMD_WINDOW_BYTES (1u << 20)
+#define CMD_REST_BYTES_MAX ((size_t)8 << 20)   /* behind the first window: what may be copied */
 /* A step of an append: each call with reply->appends copies so much at most. */
 #define CMD_APPEND_BYTES (128u << 10)
 enum cmd_outcome cmd_execute(struct cmd_thread *t, const struct request *req,
@@ -150,7 +151,8 @@ void cmd_keep_get(const struct request *req, const char *line, struct cmd_cursor
 
 /*
  * Copies what is left of the value in which the cursor stands (value_bytes - value_at bytes), and
- * moves the cursor to its end.  False: parts of it are gone, nothing has changed.
+ * moves the cursor to its end.  False: parts of it are gone, nothing has changed.  Up to
+ * CMD_REST_BYTES_MAX nothing goes in the section in which the first window was made.
  */
 bool cmd_copy_rest(struct cmd_thread *t, struct cmd_cursor *cursor, char *to);
 

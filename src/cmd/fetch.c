@@ -103,6 +103,57 @@ put_pieces(struct cmd_thread *t, const struct request *req, const struct store_k
     return CMD_DONE;
 }
 
+/*
+ * Before the first byte of a long value goes out: where it lies, if it is short enough for its rest
+ * to be copied.  False: it is not all there any more.
+ */
+static bool
+note_parts(struct cmd_thread *t, const struct cmd_cursor *cursor)
+{
+    struct value_parts *p = &t->parts;
+    uint64_t bytes = 0;
+    p->count = 0;
+    if (cursor->value_bytes > CMD_WINDOW_BYTES + CMD_REST_BYTES_MAX)
+        return true;
+    unsigned n = store_spans(t->store, cursor->value_serial, cursor->value_bytes, 0,
+                             cursor->value_bytes, p->spans, VALUE_SPANS_MAX, &bytes);
+    if (n == 0)
+        return false;
+    p->serial = cursor->value_serial;
+    p->count = bytes == cursor->value_bytes ? n : 0;
+    return true;
+}
+
+/* As store_spans(), of what was noted. */
+static unsigned
+noted_spans(const struct value_parts *p, uint64_t at, uint64_t bytes_max, struct iovec *spans,
+            unsigned span_max, uint64_t *out_bytes)
+{
+    uint64_t start = 0, sum = 0;
+    unsigned n = 0;
+    for (unsigned i = 0; i < p->count && n < span_max && sum < bytes_max; i++) {
+        char *part = p->spans[i].iov_base;
+        uint64_t end = start + p->spans[i].iov_len, from = at > start ? at : start;
+        if (from < end) {
+            spans[n++] = (struct iovec){part + (from - start), end - from};
+            sum += end - from;
+        }
+        start = end;
+    }
+    *out_bytes = sum;
+    return n;
+}
+
+static unsigned
+value_spans(struct cmd_thread *t, const struct cmd_cursor *cursor, uint64_t at, uint64_t bytes_max,
+            struct iovec *spans, unsigned span_max, uint64_t *out_bytes)
+{
+    if (t->parts.count > 0 && t->parts.serial == cursor->value_serial)
+        return noted_spans(&t->parts, at, bytes_max, spans, span_max, out_bytes);
+    return store_spans(t->store, cursor->value_serial, cursor->value_bytes, at, bytes_max, spans,
+                       span_max, out_bytes);
+}
+
 /* The next window of the value in which the cursor stands, behind its header where v is given. */
 static enum cmd_outcome
 put_window(struct cmd_thread *t, const struct request *req, const struct store_key *key,
@@ -110,9 +161,10 @@ put_window(struct cmd_thread *t, const struct request *req, const struct store_k
 {
     struct iovec spans[REPLY_SPANS_MAX];
     uint64_t bytes = 0;
-    unsigned n = store_spans(t->store, cursor->value_serial, cursor->value_bytes,
-                             cursor->value_at, CMD_WINDOW_BYTES, spans,
-                             REPLY_SPANS_MAX - reply->span_count - 3, &bytes);
+    unsigned n = 0;
+    if (!v || note_parts(t, cursor))
+        n = value_spans(t, cursor, cursor->value_at, CMD_WINDOW_BYTES, spans,
+                        REPLY_SPANS_MAX - reply->span_count - 3, &bytes);
     if (n == 0) {
         store_drop_broken(t->store, *key, cursor->value_serial);
         return CMD_BROKEN;
@@ -240,8 +292,8 @@ cmd_copy_rest(struct cmd_thread *t, struct cmd_cursor *cursor, char *to)
     uint64_t at = cursor->value_at;
     while (at < cursor->value_bytes) {
         uint64_t bytes;
-        unsigned n = store_spans(t->store, cursor->value_serial, cursor->value_bytes, at,
-                                 cursor->value_bytes - at, spans, REPLY_SPANS_MAX, &bytes);
+        unsigned n = value_spans(t, cursor, at, cursor->value_bytes - at, spans, REPLY_SPANS_MAX,
+                                 &bytes);
         if (n == 0)
             return false;
         for (unsigned i = 0; i < n; i++) {

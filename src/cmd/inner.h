@@ -33,6 +33,19 @@ struct cmd {
 
 #define SINK_BYTES ((size_t)16 << 10)
 
+/* Pieces are at least 1/16 of 64 KiB less their headers. */
+#define VALUE_SPANS_MAX ((CMD_WINDOW_BYTES + CMD_REST_BYTES_MAX) / 4000)
+
+/*
+ * Where all of a long value lies whose first window was made in this section: until that ends it is
+ * there to be read, whatever others do to the value.
+ */
+struct value_parts {
+    uint64_t serial;
+    unsigned count;                    /* 0: of no value */
+    struct iovec spans[VALUE_SPANS_MAX];
+};
+
 struct cmd_thread {
     struct cmd *cmd;
     struct store_thread *store;
@@ -41,6 +54,7 @@ struct cmd_thread {
     uint32_t batch;                    /* number of the last cmd_prefetch */
     uint64_t hashes[CMD_BATCH_KEYS_MAX];
     counter counters[CMD_COUNTER_COUNT];
+    struct value_parts parts;
     char sink[SINK_BYTES];             /* what uploads bring that were given up; nobody reads it */
 };
 

@@ -68,7 +68,7 @@
 #define HEAP_KEPT_MAX ((size_t)512 << 10)      /* freed: then the heap is made to return it */
 #define BULK_BYTES_PER_TURN ((size_t)256 << 10)
 #define BULK_REPLY_MIN ((size_t)16 << 10)      /* shorter ones are not counted as bulk */
-#define COPY_OUT_MAX ((size_t)8 << 20)         /* of a long value, where there is memory to spare */
+#define COPY_OUT_MAX CMD_REST_BYTES_MAX        /* of a long value, where there is memory to spare */
 
 enum conn_wait {
     CONN_WAIT_INPUT, CONN_WAIT_HOLDING, CONN_WAIT_BLOCK, CONN_WAIT_ASIDE, CONN_WAIT_OUTPUT,

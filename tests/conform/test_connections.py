@@ -254,6 +254,21 @@ def test_value_longer_than_uploads_may_hold(larder):
         assert c.get(b"get long\r\n") == b"END\r\n"
 
 
+def test_value_that_goes_while_it_is_sent(larder):
+    """Who reads is given all of it, or nothing: not a part, and then the end of the connection."""
+    running = larder("-m", "128", "-I", "8m", "-t", "4")
+    value = b"".join(b"%07d," % i for i in range(900000))
+    whole = b"VALUE long 0 %d\r\n%s\r\nEND\r\n" % (len(value), value)
+    with running.connect() as c, running.connect() as other:
+        for _ in range(60):
+            assert c.ask(store(b"long", value)) == b"STORED\r\n"
+            assert c.get(b"get long\r\n") == whole
+            c.send(b"get long\r\n")
+            assert other.ask(b"delete long\r\n") == b"DELETED\r\n"
+            assert c.values() in (whole, b"END\r\n")
+    assert running.stats()["conn_closed_value_gone"] == "0"
+
+
 def test_pipeline_that_nobody_reads(larder):
     """Thousands of gets in one go: the server may stop reading, not hoard the answers."""
     running = larder("-m", "64")
