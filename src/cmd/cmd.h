@@ -137,7 +137,7 @@ struct cmd_cursor {
 #define CMD_WHOLE_BYTES_MAX (64u << 10)
 #define CMD_WINDOW_BYTES (1u << 20)
 #define CMD_REST_BYTES_MAX ((size_t)8 << 20)   /* behind the first window: what may be copied */
-/* A step of an append: each call with reply->appends copies so much at most. */
+/* A step of an append: each call with reply->appends copies so much, more where it was in vain. */
 #define CMD_APPEND_BYTES (128u << 10)
 enum cmd_outcome cmd_execute(struct cmd_thread *t, const struct request *req,
                              struct cmd_cursor *cursor, struct reply *reply);
