@@ -229,7 +229,7 @@ run_store(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
     enum store_outcome outcome = STORE_MISS;
     if (LIKELY(!by_upload) || joins)
         outcome = store_put(t->store, &put, &result);
-    if (UNLIKELY(by_upload) && outcome == STORE_MISS) {    /* joins: there is nothing to be joined */
+    if (UNLIKELY(by_upload) && outcome == STORE_MISS) {    /* joins: there is nothing there */
         outcome = upload_whole(t, put.value, &put.upload);
         if (outcome != STORE_OK)
             return value_refused(t, req, outcome, reply);
