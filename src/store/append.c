@@ -253,6 +253,28 @@ copy_parts(struct store_thread *t, const struct store_put *put, const struct old
     return outcome;
 }
 
+/* All is copied: the head. */
+static enum store_outcome
+store_made(struct store_thread *t, const struct store_put *put, const struct old_value *old,
+           struct store_result *out)
+{
+    struct store_append *a = *put->append;
+    struct put_job job;
+    join_init(&job, t, put, old);
+    struct item_pieces pieces = large_pieces(a->made);
+    job.kind |= ITEM_PIECES;
+    job.parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};
+    large_stamp(t->store, a->made);
+    enum store_outcome outcome = put_run(t, &job, out);
+    if (outcome == STORE_OK) {
+        large_adopt(t, a->made, job.queue);
+        free(a);
+        *put->append = t->append = NULL;
+    }
+    return outcome;
+}
+
+/* AGAIN: nothing could be copied. */
 static enum store_outcome
 join_large(struct store_thread *t, const struct store_put *put, const struct old_value *old,
            const struct store_view *added, struct store_result *out)
@@ -261,24 +283,14 @@ join_large(struct store_thread *t, const struct store_put *put, const struct old
         return STORE_UNFINISHED;
     enum store_outcome outcome =
         resume_append(t, put, old, old->view.value_bytes + added->value_bytes);
-    if (outcome == STORE_OK)
-        outcome = copy_parts(t, put, old, added);
     if (outcome != STORE_OK)
         return outcome;
-    struct store_append *a = *put->append;
-    struct put_job job;
-    join_init(&job, t, put, old);
-    struct item_pieces pieces = large_pieces(a->made);
-    job.kind |= ITEM_PIECES;
-    job.parts[0] = (struct slice){(const char *)&pieces, sizeof pieces};
-    large_stamp(t->store, a->made);
-    outcome = put_run(t, &job, out);
-    if (outcome == STORE_OK) {
-        large_adopt(t, a->made, job.queue);
-        free(a);
-        *put->append = t->append = NULL;
-    }
-    return outcome;
+    const struct store_append *a = *put->append;
+    uint64_t there = large_received(a->made);
+    outcome = copy_parts(t, put, old, added);
+    if (outcome == STORE_OK)
+        outcome = store_made(t, put, old, out);
+    return outcome == STORE_AGAIN && large_received(a->made) != there ? STORE_UNFINISHED : outcome;
 }
 
 static enum store_outcome

@@ -328,6 +328,43 @@ long_appends_take_turns(void **state)
     parted(s, t);
 }
 
+static uint64_t
+bytes_stored(struct store *s)
+{
+    struct store_stats n;
+    store_stats_read(s, &n);
+    return n.bytes_stored;
+}
+
+/* AGAIN says that there is no room; where a part could be copied first, that is said. */
+static void
+append_without_room_has_copied_nothing(void **state)
+{
+    (void)state;
+    struct store *s = make_store(8 * MIB, true, true);
+    struct store_thread *t = joined(s);
+    fill(s, t, 20000);
+    set_long(s, t, 1, 7, OLD_BYTES);
+    char text[KIT_KEY_CHARS];
+    struct store_append *append = NULL;
+    struct store_put put = {.mode = STORE_APPEND, .key = kit_key(s, text, 1), .append = &append,
+                            .value = {"x", 1}};
+    enum store_outcome outcome;
+    unsigned waits = 0, tries = 0;
+    do {
+        uint64_t before = bytes_stored(s);
+        outcome = store_put(t, &put, NULL);
+        if (outcome == STORE_AGAIN) {
+            waits++;
+            assert_int_equal(bytes_stored(s), before);
+            kit_give_time(t);
+        }
+    } while ((outcome == STORE_AGAIN || outcome == STORE_UNFINISHED) && tries++ < TRIES_MAX);
+    assert_int_equal(outcome, STORE_OK);
+    assert_true(waits > 0);
+    parted(s, t);
+}
+
 /* ---- any order ------------------------------------------------------------------------------- */
 
 #define KEYS 24u
@@ -699,6 +736,7 @@ main(void)
         cmocka_unit_test(append_to_what_changes),
         cmocka_unit_test(append_over_a_flush),
         cmocka_unit_test(long_appends_take_turns),
+        cmocka_unit_test(append_without_room_has_copied_nothing),
         cmocka_unit_test(uploads_in_any_order),
         cmocka_unit_test(uploads_in_little_memory),
         cmocka_unit_test(uploads_without_eviction),
