@@ -29,7 +29,8 @@ struct store_upload {
     uint32_t lent;                     /* segments from first to last */
     uint32_t settled;                  /* pieces that are in ordinary segments already */
     bool aside;
-    enum segment_queue queue;          /* of what settles before all is there */
+    enum segment_queue queue;          /* of what settles before all is there: of a long one its
+                                        * end would push out its own start in the small queue */
     char *part;                        /* aside, or not in a segment again yet: the piece_at bytes
                                         * of the piece; or NULL */
 };
@@ -107,7 +108,6 @@ charge_for(const struct store *s, uint64_t value_bytes)
     return all < most ? all : most;
 }
 
-/* In the small queue its end would push out its own start. */
 static enum store_outcome
 upload_create(struct store_thread *t, uint64_t value_bytes, size_t charged,
               struct store_upload **out_upload)
