@@ -218,7 +218,7 @@ run_store(struct cmd_thread *t, const struct request *req, struct cmd_cursor *cu
         return bad_chunk(t, req, reply);
     struct store_put put = put_of(t, req);
     put.value = (struct slice){req->value, req->value_bytes};
-    bool joins = put.mode == STORE_APPEND || put.mode == STORE_PREPEND;
+    bool joins = is_join(req);
     if (joins) {
         if (cursor->append && !reply->appends)
             return CMD_QUEUE;
